@@ -27,6 +27,7 @@ COMMANDS = {
     "validate": "compare predictions with measurements",
     "calibrate": "fit a device's coefficients to measurements",
     "replay": "compare engines with golden runs",
+    "reproduce": "reproduce a paper: reported figures beside simulated ones",
     "plot": "draw figures",
     "doctor": "check the installation",
     "bench": "measure how fast Ridgeline itself is",

@@ -1,0 +1,11 @@
+"""Papers reproduced: one file per paper, run by ``ridgeline reproduce NAME``."""
+
+from __future__ import annotations
+
+from dse.studies.study import Comparison, Study, StudyFigure
+
+__all__ = ["STUDIES", "Comparison", "Study", "StudyFigure"]
+
+#: Studies in the order of ``--help``; each is a module ``dse.studies.<name>`` (``-`` written ``_``) with
+#: ``run(data_dir, progress) -> Study``.
+STUDIES: dict[str, str] = {}
