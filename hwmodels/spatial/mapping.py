@@ -5,16 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwmodels.spatial.nest import FILLS, READS, UPDATES, count_words
+from hwmodels.spatial.nest import (
+    FILLS,
+    READS,
+    UPDATES,
+    block_extents,
+    count_words,
+    level_cycles,
+    level_energy_J,
+    whole_cycles,
+)
 from simulator.core.errors import InputError
 from workloads.einsum import Einsum
 
-__all__ = ["LevelMapping", "MappingCost", "MemoryLevel", "NestMachine", "Words", "evaluate_mapping", "nest_arrays"]
+__all__ = [
+    "LevelMapping",
+    "Loops",
+    "MappingCost",
+    "MemoryLevel",
+    "NestMachine",
+    "Words",
+    "evaluate_mapping",
+    "nest_arrays",
+    "tensor_windows",
+]
+
+Loops: TypeAlias = tuple[tuple[str, int], ...]
 
 
 class MemoryLevel(NamedTuple):
@@ -46,9 +67,14 @@ class NestMachine:
 class LevelMapping(NamedTuple):
     """What a mapping says of one level."""
 
-    temporal: tuple[tuple[str, int], ...]  # (rank, bound) from the outermost loop to the innermost
-    spatial: tuple[tuple[str, int], ...] = ()  # (rank, bound) over the instances below, along x and then y
+    temporal: Loops  # (rank, bound) from the outermost loop to the innermost
+    spatial: tuple[Loops, ...] = ()  # over the instances below: the loops along x, and those along y
     bypass: frozenset[str] = frozenset()  # tensors that this level does not keep
+
+    @property
+    def spread(self) -> Loops:
+        """The loops along both axes."""
+        return tuple(loop for axis in self.spatial for loop in axis)
 
 
 class Words(NamedTuple):
@@ -73,6 +99,11 @@ class MappingCost:
     margin_words: Mapping[str, float]  # capacity less what the mapping keeps there; negative: does not fit
 
     @property
+    def total_J(self) -> float:
+        """Energy of all levels and multiply-adds."""
+        return sum(self.energy_J.values())
+
+    @property
     def fits(self) -> bool:
         """Whether every level holds what the mapping keeps there."""
         return all(margin >= 0.0 for margin in self.margin_words.values())
@@ -82,10 +113,24 @@ class NestArrays(NamedTuple):
     """A mapping as :func:`hwmodels.spatial.nest.count_words` takes it."""
 
     windows: NDArray[np.int64]
+    relevant: NDArray[np.bool_]
     temporal: NDArray[np.int64]
     order: NDArray[np.int64]
     spatial: NDArray[np.int64]
     kept: NDArray[np.bool_]
+    blocks: NDArray[np.int64]
+
+
+def tensor_windows(einsum: Einsum) -> NDArray[np.int64]:
+    """Return the coefficient of every rank in every index of the tensors, shape (tensors, dimensions, ranks)."""
+    ranks = list(einsum.bounds)
+    dimensions = max(len(tensor.indices) for tensor in einsum.tensors)
+    windows = np.zeros((len(einsum.tensors), dimensions, len(ranks)), np.int64)
+    for number, tensor in enumerate(einsum.tensors):
+        for dimension, index in enumerate(tensor.indices):
+            for rank, coefficient in index:
+                windows[number, dimension, ranks.index(rank)] += coefficient
+    return windows
 
 
 def nest_arrays(einsum: Einsum, mapping: Sequence[LevelMapping]) -> NestArrays:
@@ -94,21 +139,18 @@ def nest_arrays(einsum: Einsum, mapping: Sequence[LevelMapping]) -> NestArrays:
     shape = (len(mapping), len(ranks))
     temporal, spatial = np.ones(shape, np.int64), np.ones(shape, np.int64)
     order = np.zeros(shape, np.int64)
-    for level, (loops, spread, _) in enumerate(mapping):
-        for rank, bound in loops:
+    for level, mapped in enumerate(mapping):
+        for rank, bound in mapped.temporal:
             temporal[level, ranks.index(rank)] *= bound
-        for rank, bound in spread:
+        for rank, bound in mapped.spread:
             spatial[level, ranks.index(rank)] *= bound
-        named = [ranks.index(rank) for rank, _ in loops]
+        named = [ranks.index(rank) for rank, _ in mapped.temporal]
         order[level] = [*(i for i in range(len(ranks)) if i not in named), *named]
-    dimensions = max(len(tensor.indices) for tensor in einsum.tensors)
-    windows = np.zeros((len(einsum.tensors), dimensions, len(ranks)), np.int64)
-    for number, tensor in enumerate(einsum.tensors):
-        for dimension, index in enumerate(tensor.indices):
-            for rank, coefficient in index:
-                windows[number, dimension, ranks.index(rank)] += coefficient
     kept = np.array([[t.name not in level.bypass for t in einsum.tensors] for level in mapping], np.bool_)
-    return NestArrays(windows, temporal, order, spatial, kept)
+    blocks = np.ones((len(mapping) + 1, len(ranks)), np.int64)
+    block_extents(temporal, spatial, blocks)
+    windows = tensor_windows(einsum)
+    return NestArrays(windows, windows.any(axis=1), temporal, order, spatial, kept, blocks)
 
 
 def evaluate_mapping(einsum: Einsum, machine: NestMachine, mapping: Sequence[LevelMapping]) -> MappingCost:
@@ -129,16 +171,16 @@ def evaluate_mapping(einsum: Einsum, machine: NestMachine, mapping: Sequence[Lev
     instances, running = [], 1
     for mapped in mapping:
         instances.append(running)
-        running *= math.prod(bound for _, bound in mapped.spatial)
+        running *= math.prod(bound for _, bound in mapped.spread)
     times = {"compute": einsum.macs / running}
     energy_J = {"mac": einsum.macs * machine.mac_J}
     for level, words, number in zip(machine.levels, counts, instances, strict=True):
         read, written = int(words[:, READS].sum()), int(words[:, [FILLS, UPDATES]].sum())
-        read_cycles = read / (level.read_words_per_cycle * number)
-        times[level.name] = max(read_cycles, written / (level.write_words_per_cycle * number))
-        energy_J[level.name] = read * level.read_J + written * level.write_J
+        rates = level.read_words_per_cycle * number, level.write_words_per_cycle * number
+        times[level.name] = level_cycles(read, written, *rates)
+        energy_J[level.name] = level_energy_J(read, written, level.read_J, level.write_J)
     bound = max(times, key=lambda name: times[name])
-    cycles = math.ceil(times[bound])
+    cycles = whole_cycles(times[bound])
     return MappingCost(
         words={
             (level.name, tensor.name): Words(*counts[i, j].tolist())
@@ -160,7 +202,7 @@ def _margins(einsum: Einsum, machine: NestMachine, mapping: Sequence[LevelMappin
     extents = dict.fromkeys(einsum.bounds, 1)
     margins: dict[str, float] = {}
     for level, mapped in zip(reversed(machine.levels), reversed(mapping), strict=True):
-        for rank, bound in (*mapped.temporal, *mapped.spatial):
+        for rank, bound in (*mapped.temporal, *mapped.spread):
             extents[rank] *= bound
         held = sum(tensor.words(extents) for tensor in einsum.tensors if tensor.name not in mapped.bypass)
         margins[level.name] = level.words - held
@@ -173,7 +215,7 @@ def _check(einsum: Einsum, machine: NestMachine, mapping: Sequence[LevelMapping]
     names = {tensor.name for tensor in einsum.tensors}
     product = dict.fromkeys(einsum.bounds, 1)
     for level, mapped in zip(machine.levels, mapping, strict=True):
-        for rank, bound in (*mapped.temporal, *mapped.spatial):
+        for rank, bound in (*mapped.temporal, *mapped.spread):
             if rank not in product:
                 raise InputError(f"{level.name}: no rank {rank!r}; ranks are {', '.join(product)}")
             if bound < 1:
@@ -183,10 +225,12 @@ def _check(einsum: Einsum, machine: NestMachine, mapping: Sequence[LevelMapping]
         if len(set(looped)) < len(looped):
             raise InputError(f"{level.name}: a rank is looped over twice")
         if len(mapped.spatial) > len(level.below):
-            raise InputError(f"{level.name}: {len(mapped.spatial)} spatial loops, an array has x and y")
-        for (rank, bound), most in zip(mapped.spatial, level.below, strict=False):
-            if bound > most:
-                raise InputError(f"{level.name}: rank {rank} spread {bound}-fold, there are {most} instances")
+            raise InputError(f"{level.name}: spread along {len(mapped.spatial)} axes, an array has x and y")
+        for axis, loops, most in zip("xy", mapped.spatial, level.below, strict=False):
+            spread = math.prod(bound for _, bound in loops)
+            if spread > most:
+                ranks = ", ".join(rank for rank, _ in loops)
+                raise InputError(f"{level.name}: {ranks} spread {spread}-fold along {axis}, there are {most} instances")
         if not mapped.bypass <= names:
             raise InputError(f"{level.name}: no tensor {min(mapped.bypass - names)!r} to bypass")
     if mapping[0].bypass:

@@ -158,7 +158,7 @@ def _cost(row: Row, text: str, machines: MachineFile) -> MappingCost:
 def _mapping(row: Row, einsum: Einsum, machines: MachineFile) -> tuple[LevelMapping, ...]:
     shared = machines.machines[row.text("arch")].RF.shared_by
     passing = frozenset(tensor.name for tensor in einsum.tensors if tensor.name not in shared)
-    spread = (_spatial(row, "spatial_x"), _spatial(row, "spatial_y"))
+    spread = ((_spatial(row, "spatial_x"),), (_spatial(row, "spatial_y"),))
     return (
         LevelMapping(_temporal(row, "dram")),
         LevelMapping(_temporal(row, "gb"), spread),

@@ -50,7 +50,7 @@ def test_machines_come_from_beside_the_file_or_from_the_command_line(tmp_path: P
     [
         ({"arch": "A17"}, "arch", "known: A16, B8"),
         ({"spatial_x": "Q4"}, "spatial_x", "a rank and a factor"),
-        ({"spatial_x": "N32"}, "dram_factors", "spread 32-fold, there are 16"),
+        ({"spatial_x": "N32"}, "dram_factors", "spread 32-fold along x, there are 16"),
         ({"rf_factors": "B=1 M=2 N=1"}, "rf_perm_inner_to_outer", "each of B, M, N once"),
         ({"rf_factors": "B=1 M=2 N=1 K:8"}, "rf_factors", "expected factors"),
         ({"rf_perm_inner_to_outer": "MNBB"}, "rf_perm_inner_to_outer", "once"),

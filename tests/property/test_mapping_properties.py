@@ -37,7 +37,7 @@ class Loop(NamedTuple):
 def walk(einsum: Einsum, mapping: Sequence[LevelMapping]) -> dict[tuple[int, str, str], int]:
     """Count words by going through every iteration with the blocks that every instance holds."""
     loops = [Loop(level, 0, i, *loop) for level, m in enumerate(mapping) for i, loop in enumerate(m.temporal)]
-    loops += [Loop(level, 1, i, *loop) for level, m in enumerate(mapping) for i, loop in enumerate(m.spatial)]
+    loops += [Loop(level, 1, i, *loop) for level, m in enumerate(mapping) for i, loop in enumerate(m.spread)]
     stride: dict[Loop, int] = {}
     running = dict.fromkeys(einsum.bounds, 1)
     for loop in sorted(loops, reverse=True):  # innermost level first; in each, what is spread below it first
@@ -115,10 +115,11 @@ def mapped(draw: st.DrawFn, texts: Sequence[str] = TEXTS, most: int = 10**9) -> 
     for level in range(levels):
         temporal = tuple((rank, draw(st.integers(1, 3))) for rank in draw(st.permutations(ranks)))
         pairs = st.tuples(st.sampled_from(ranks), st.integers(1, 3))
-        spatial = tuple(draw(st.lists(pairs, max_size=2))) if level < levels - 1 else ()
+        axes = st.tuples(st.lists(pairs, max_size=2).map(tuple), st.lists(pairs, max_size=1).map(tuple))
+        spatial = draw(axes) if level < levels - 1 else ()
         bypass = draw(st.frozensets(st.sampled_from(tensors))) if level > 0 else frozenset()
         mapping.append(LevelMapping(temporal, spatial, bypass))
-        for rank, bound in (*temporal, *spatial):
+        for rank, bound in (*temporal, *mapping[-1].spread):
             bounds[rank] *= bound
     assume(math.prod(bounds.values()) <= most)
     return parse_einsum(text, bounds), mapping

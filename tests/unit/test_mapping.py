@@ -22,7 +22,7 @@ GEMM = batched_gemm(1, 4, 2, 6)
 
 def mapped(**changes: LevelMapping) -> list[LevelMapping]:
     levels = {
-        "dram": LevelMapping((("M", 4), ("N", 2), ("K", 2)), (("K", 3),)),
+        "dram": LevelMapping((("M", 4), ("N", 2), ("K", 2)), ((("K", 3),),)),
         "rf": LevelMapping(()),
     }
     return list((levels | changes).values())
@@ -45,7 +45,7 @@ def test_a_product_by_hand() -> None:
 
 
 def test_loops_that_do_not_index_a_tensor_leave_it_when_innermost() -> None:
-    inner = evaluate_mapping(GEMM, MACHINE, mapped(dram=LevelMapping((("K", 2), ("N", 2), ("M", 4)), (("K", 3),))))
+    inner = evaluate_mapping(GEMM, MACHINE, mapped(dram=LevelMapping((("K", 2), ("N", 2), ("M", 4)), ((("K", 3),),))))
     assert inner.words["RF", "W"].fills == 2 * 2 * 3
     assert inner.words["RF", "A"].fills == 2 * 2 * 4 * 3
     assert inner.words["DRAM", "Z"] == (8, 0, 16)
@@ -74,8 +74,8 @@ def test_a_tensor_that_passes_a_level_by_takes_no_room_there() -> None:
         (mapped(rf=LevelMapping((("Q", 1),))), "no rank 'Q'"),
         (mapped(rf=LevelMapping((("K", 0),))), "bound 0"),
         (mapped(rf=LevelMapping((("K", 1), ("K", 1)))), "looped over twice"),
-        (mapped(dram=LevelMapping((("M", 4), ("N", 2)), (("K", 6),))), "spread 6-fold, there are 4"),
-        (mapped(dram=LevelMapping((), (("K", 1), ("M", 1), ("N", 1)))), "3 spatial loops"),
+        (mapped(dram=LevelMapping((("M", 4), ("N", 2)), ((("K", 6),),))), "K spread 6-fold along x, there are 4"),
+        (mapped(dram=LevelMapping((), ((), (), ()))), "spread along 3 axes"),
         (mapped(rf=LevelMapping((), (), frozenset({"Y"}))), "no tensor 'Y'"),
         (mapped(dram=LevelMapping((("M", 4), ("N", 2), ("K", 6)), (), frozenset({"A"}))), "outermost level keeps"),
     ],
