@@ -150,7 +150,7 @@ def nest_arrays(einsum: Einsum, mapping: Sequence[LevelMapping]) -> NestArrays:
     blocks = np.ones((len(mapping) + 1, len(ranks)), np.int64)
     block_extents(temporal, spatial, blocks)
     windows = tensor_windows(einsum)
-    return NestArrays(windows, windows.any(axis=1), temporal, order, spatial, kept, blocks)
+    return NestArrays(windows, np.asarray(windows.any(axis=1)), temporal, order, spatial, kept, blocks)
 
 
 def evaluate_mapping(einsum: Einsum, machine: NestMachine, mapping: Sequence[LevelMapping]) -> MappingCost:
