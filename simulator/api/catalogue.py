@@ -1,4 +1,4 @@
-"""What is bundled: models, hardware, formats and profiles, as rows of a table and each in detail."""
+"""What is bundled: models, hardware, formats, profiles and cascades, as rows of a table and each in detail."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any, get_args
 
 from hwmodels.catalog import hardware_names, load_hardware
 from hwmodels.spec import GpuSpec, SystemSpec
+from simulator.api.cascades import cascade_detail, cascade_row
 from simulator.core.quantity import Quantity, Rate, RateOf
 from simulator.core.specfile import SpecRecord
 from simulator.core.units import format_quantity
 from simulator.engine.profile import load_profile, profile_names
+from workloads.cascade import cascade_names
 from workloads.catalog import load_model, model_names
 from workloads.formats import NumberFormat, format_names, load_format
 from workloads.kvcache import kv_bytes_per_token
@@ -24,7 +26,7 @@ _LONGEST_NAME = 28  # of a device in the table
 
 
 def overview(what: str) -> list[dict[str, Any]]:
-    """Return one row for each bundled ``models``, ``hardware``, ``formats`` or ``profiles``, as shown in a table."""
+    """Return one row for each of what is bundled (a key of ``show``), as shown in a table."""
     return [_OVERVIEWS[what](name) for name in _NAMES[what]()]
 
 
@@ -203,16 +205,19 @@ _NAMES: dict[str, Callable[[], list[str]]] = {
     "hardware": hardware_names,
     "formats": format_names,
     "profiles": profile_names,
+    "cascades": cascade_names,
 }
 _OVERVIEWS: dict[str, Callable[[str], dict[str, Any]]] = {
     "models": _model,
     "hardware": _hardware,
     "formats": _format,
     "profiles": _profile,
+    "cascades": cascade_row,
 }
 _DETAILS: dict[str, Callable[[str], dict[str, Any]]] = {
     "models": _model_detail,
     "hardware": _hardware_detail,
     "formats": _format_detail,
     "profiles": _profile_detail,
+    "cascades": cascade_detail,
 }

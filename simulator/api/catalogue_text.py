@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
+from simulator.api.cascades import cascade_text
 from simulator.api.catalogue import billions, detail, overview
 from simulator.core.units import format_quantity
 
@@ -17,11 +18,12 @@ _HINTS = {
     "hardware": "Any device may be followed by a count (h100x4); or give the path of a YAML file.",
     "formats": "Also int<bits> and lut<bits>, with -g<group> -s<scale bits> -z<zero bits> -o<outliers>%: int3-g64-o1%.",
     "profiles": "Or give the path of a YAML file.",
+    "cascades": "Or give the path of a YAML file with einsums of your own.",
 }
 
 
 def overview_text(what: str) -> str:
-    """Return all bundled ``models``, ``hardware``, ``formats`` or ``profiles`` as a table."""
+    """Return everything bundled of one sort as a table."""
     rows = overview(what)
     columns = list(rows[0])
     cells = [columns, *([str(row[column]) for column in columns] for row in rows)]
@@ -146,4 +148,5 @@ _DETAILS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "hardware": _hardware,
     "formats": _format,
     "profiles": _profile,
+    "cascades": cascade_text,
 }
