@@ -1,8 +1,8 @@
 """Hardware by name or by file: bundled specifications, inheritance between them, systems made of devices.
 
 A specification may start from another with ``base: h200`` (a bundled name, or a path beside the file) and say only what
-differs; where one specification lies inside another (``link: nvlink4``) a name alone is enough. Any bundled GPU with a
-count, ``h100x4``, is a system: the node its own file describes, or so many devices on the GPU's own link.
+differs; where one specification lies inside another (``link: nvlink4``) a name alone is enough. Any bundled device
+with a count, ``h100x4``, is a system: the node its own file describes, or so many devices on their own link.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hwmodels.kinds import DEVICE_KINDS, references
 from hwmodels.schema import hardware_schema
-from hwmodels.spec import GpuSpec, SystemSpec
+from hwmodels.spec import GpuSpec, SystemSpec, as_gpu
 from simulator.core.document import Node, Place, as_node, read_tree
 from simulator.core.errors import InputError, SpecError, SpecProblem, UnknownNameError
 from simulator.core.names import match_name, normalise, suggest
@@ -21,14 +22,14 @@ from simulator.core.specfile import WHOLE, annotate, apply_overrides, merge, val
 
 __all__ = ["SPECS", "bundled", "hardware_names", "hardware_schema", "load_gpu", "load_hardware"]
 
-#: Where the bundled specifications lie, one folder per kind.
+#: Where the bundled specifications lie: one folder per kind of device, and one each for what joins and feeds them.
 SPECS = Path(__file__).parent / "specs"
 
 #: In each kind of specification, the keys that hold another and the kind of that.
 _REFERENCES: Mapping[str, Mapping[str, str]] = {
-    "gpu": {"link": "link", "host_link": "link"},
+    "device": references(),
     "system": {"network": "link", "storage": "storage", "host": "host"},
-    "unit": {"device": "gpu"},
+    "unit": {"device": "device"},
     "link": {},
     "storage": {},
     "host": {},
@@ -48,13 +49,17 @@ class _Source(NamedTuple):
 
 
 def bundled(kind: str) -> dict[str, Path]:
-    """Return the bundled specifications of a kind (``gpu``, ``system``, ``link``, ``storage``, ``host``) by name."""
-    return {path.stem: path for path in sorted((SPECS / kind).glob("*.yaml"))}
+    """Return the bundled specifications of a folder (``gpu``, ``system``, ``link``...) by name.
+
+    ``device`` stands for the folders of all kinds of device together.
+    """
+    folders = tuple(DEVICE_KINDS) if kind == "device" else (kind,)
+    return {path.stem: path for folder in folders for path in sorted((SPECS / folder).glob("*.yaml"))}
 
 
 def hardware_names() -> list[str]:
-    """Return the names :func:`load_hardware` knows; any GPU may also be followed by a count (``h100x4``)."""
-    return sorted({*bundled("gpu"), *bundled("system")})
+    """Return the names :func:`load_hardware` knows; any device may also be followed by a count (``h100x4``)."""
+    return sorted({*bundled("device"), *bundled("system")})
 
 
 def _is_path(name: str) -> bool:
@@ -68,7 +73,7 @@ def _find(kind: str, name: str, beside: Path) -> _Source:
         return _Source(path, str(path))
     known = bundled(kind)
     found = match_name(name, known, f"{kind} specification")
-    return _Source(known[found], f"hwmodels/specs/{kind}/{found}.yaml")
+    return _Source(known[found], f"hwmodels/specs/{known[found].parent.name}/{found}.yaml")
 
 
 class _Resolver:
@@ -141,7 +146,7 @@ class _Resolver:
 
 
 def load_hardware(name_or_path: str | Path, overrides: Sequence[str] = ()) -> SystemSpec:
-    """Load a system, or a GPU as a system of one.
+    """Load a system, or a device as a system of one.
 
     Parameters
     ----------
@@ -170,7 +175,7 @@ def load_hardware(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Sy
 
 def load_gpu(name_or_path: str | Path, overrides: Sequence[str] = ()) -> GpuSpec:
     """Load one GPU; see :func:`load_hardware`, which keeps the provenance of its numbers."""
-    return load_hardware(name_or_path, overrides).device
+    return as_gpu(load_hardware(name_or_path, overrides).device)
 
 
 def _system_tree(name: str, resolver: _Resolver) -> Node:
@@ -181,19 +186,19 @@ def _system_tree(name: str, resolver: _Resolver) -> Node:
         if not tree.value:
             return tree
         trail = (source.path.resolve(),)
-        kind = "system" if isinstance(tree.value, dict) and _describes_system(tree.value) else "gpu"
+        kind = "system" if isinstance(tree.value, dict) and _describes_system(tree.value) else "device"
         tree = resolver.resolve(tree, kind, source.path.parent, trail)
         return tree if kind == "system" else _alone(tree)
-    gpus, systems = bundled("gpu"), bundled("system")
-    by_key = {normalise(n): n for n in (*gpus, *systems)}
+    devices, systems = bundled("device"), bundled("system")
+    by_key = {normalise(n): n for n in (*devices, *systems)}
     found = by_key.get(normalise(name))
     place = Place(f"hardware {name!r}", 1, 1)
     if found in systems:
         return resolver.resolve(as_node(found, place), "system", Path.cwd())
     if found is not None:
-        return _alone(resolver.resolve(as_node(found, place), "gpu", Path.cwd()))
+        return _alone(resolver.resolve(as_node(found, place), "device", Path.cwd()))
     counted = _COUNTED.fullmatch(name.strip())
-    device = {normalise(n): n for n in gpus}.get(normalise(counted["device"])) if counted else None
+    device = {normalise(n): n for n in devices}.get(normalise(counted["device"])) if counted else None
     if counted is None or device is None:
         known = hardware_names()
         raise UnknownNameError("hardware", name, suggest(name, known), known)
@@ -201,18 +206,18 @@ def _system_tree(name: str, resolver: _Resolver) -> Node:
 
 
 def _describes_system(members: Mapping[str, Node]) -> bool:
-    """Tell a system from a GPU by its keys, or by what its base is."""
+    """Tell a system from a device by its keys, or by what its base is."""
     if "units" in members or "nodes" in members:
         return True
     base = members.get("base")
     return base is not None and isinstance(base.value, str) and base.value in bundled("system")
 
 
-def _alone(gpu: Node) -> Node:
-    """Return the system of one GPU."""
-    assert isinstance(gpu.value, dict)
-    name = gpu.value.get("name", Node("device", gpu.place))
-    return Node({"name": name, "units": Node([Node({"device": gpu}, gpu.place)], gpu.place)}, gpu.place)
+def _alone(device: Node) -> Node:
+    """Return the system of one device."""
+    assert isinstance(device.value, dict)
+    name = device.value.get("name", Node("device", device.place))
+    return Node({"name": name, "units": Node([Node({"device": device}, device.place)], device.place)}, device.place)
 
 
 def _counted(device: str, count: int, resolver: _Resolver, place: Place) -> Node:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hwmodels.spec import GpuSpec
+from hwmodels.gpu.spec import GpuSpec
 from simulator.core.document import Node, Scalar, read_tree
 from simulator.core.errors import InputError, SpecError, SpecProblem
 from simulator.core.names import suggest

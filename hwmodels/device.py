@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, Self
 
 from workloads.operators import Operator
 
-__all__ = ["RESOURCES", "Cost", "Device", "Execution", "Kernel"]
+__all__ = ["RESOURCES", "Cost", "Device", "Execution", "Kernel", "Level"]
+
+#: How closely a device is looked at: the datasheet's bound, calibrated formulas, or a simulation by cycles.
+Level = Literal["roofline", "analytic", "cycle"]
 
 #: What can bound a kernel: matrix or vector pipes, special-function and unpacking work, device memory, last-level
-#: cache, links, and what a kernel of no work would take.
+#: cache, links, and what a kernel of no work would take. Other kinds of device add resources of their own here.
 RESOURCES = ("compute", "special", "hbm", "l2", "link", "launch")
 
 
@@ -71,8 +74,15 @@ class Device(Protocol):
     def idle_W(self) -> float:
         """Power of the device while it waits."""
 
+    @property
+    def max_clock_Hz(self) -> float:
+        """The clock without a power limit."""
+
     def cost(self, operator: Operator, clock_Hz: float | None = None) -> Cost:
         """Cost one execution of ``operator`` at a clock; None: the highest."""
 
     def execute(self, kernels: Sequence[Kernel]) -> Execution:
         """Cost a sequence at the clock that the power limit allows."""
+
+    def scaled(self, resource: str, factor: float) -> Self:
+        """Return a device with more of ``hbm`` bandwidth, ``compute``, ``link`` bandwidth or ``power`` limit."""

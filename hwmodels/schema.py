@@ -7,13 +7,15 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from hwmodels.spec import GpuSpec, SystemSpec
+from hwmodels.kinds import DEVICE_KINDS
+from hwmodels.spec import SystemSpec
 from simulator.core.specfile import KINDS
 
 __all__ = ["hardware_schema"]
 
 #: Records that may start from another with ``base`` or be given by name alone.
-_NAMED = ("GpuSpec", "LinkSpec", "StorageSpec", "HostSpec", "SystemSpec")
+_DEVICES = tuple(kind.record.__name__ for kind in DEVICE_KINDS.values())
+_NAMED = (*_DEVICES, "LinkSpec", "StorageSpec", "HostSpec", "SystemSpec")
 
 _ABOUT: dict[str, Any] = {
     "source": {"type": "string", "description": "where the numbers below come from: document and page"},
@@ -24,13 +26,14 @@ _BASE = {"type": "string", "description": "a bundled specification, or a path be
 
 
 def hardware_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a GPU or system file.
+    """Return the JSON Schema (draft 2020-12) of a device or system file.
 
     Quantities are strings with their unit or ``{value, source, kind, note}``; any mapping may state a source for the
     numbers below it; a specification with a ``base`` need not be complete.
     """
-    schema = TypeAdapter(GpuSpec | SystemSpec).json_schema(schema_generator=GenerateJsonSchema)
-    definitions: dict[str, dict[str, Any]] = schema["$defs"]
+    schema = TypeAdapter(SystemSpec).json_schema(schema_generator=GenerateJsonSchema)
+    definitions: dict[str, dict[str, Any]] = schema.pop("$defs")
+    definitions["SystemSpec"] = schema
     for name, definition in definitions.items():
         if definition.get("type") != "object":
             continue
@@ -42,13 +45,14 @@ def hardware_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Ridgeline hardware",
-        "anyOf": [{"$ref": "#/$defs/SystemSpec"}, {"$ref": "#/$defs/GpuSpec"}],
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("SystemSpec", *_DEVICES)],
         "$defs": definitions,
     }
 
 
 def _writable(field: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a field as it may be written, which is more than what it is read into."""
+    field = {"anyOf" if key == "oneOf" else key: value for key, value in field.items() if key != "discriminator"}
     text = str(field)
     if any(f"#/$defs/{name}'" in text for name in _NAMED):
         return {"anyOf": [{"type": "string", "description": "the name of a bundled specification"}, field]}

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 from hwmodels.coefficients import load_coefficients
 from hwmodels.collectives import CollectiveCoefficients
-from hwmodels.gpu.device import Gpu, Level
-from hwmodels.gpu.model import gpu_model
+from hwmodels.device import Device, Level
+from hwmodels.gpu.device import Gpu
+from hwmodels.kinds import build_device
 from hwmodels.network import Network
-from hwmodels.spec import LinkSpec, SystemSpec
+from hwmodels.spec import LinkSpec, SystemSpec, as_gpu
 
-__all__ = ["Level", "System", "build_system"]
+__all__ = ["Level", "System", "build_gpu_of", "build_system"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,10 @@ class System:
     """Devices of one kind in nodes."""
 
     spec: SystemSpec
-    device: Gpu
+    device: Device
 
     def scaled(self, resource: str, factor: float) -> System:
-        """Return a system whose devices have more of ``hbm``, ``compute`` or ``link``."""
+        """Return a system whose devices have more of ``hbm``, ``compute``, ``link`` or ``power``."""
         return replace(self, device=self.device.scaled(resource, factor))
 
 
@@ -32,28 +33,29 @@ def build_system(spec: SystemSpec, level: Level = "analytic") -> System:
     Raises
     ------
     UnsupportedError
-        If the system mixes kinds of devices.
+        If the system mixes kinds of devices, or has no such level.
     InputError
         If a device's or link's family has no coefficients.
     """
-    gpu = spec.device
-    network = spec.network or gpu.link
-    return System(
-        spec,
-        Gpu(
-            name=gpu.name,
-            model=gpu_model(gpu),
-            network=Network(
-                per_node=spec.devices_per_node,
-                intra=gpu.link.params(),
-                intra_library=_library(gpu.link),
-                inter=network.params(),
-                inter_library=_library(network),
-                host=gpu.host_link.params(),
-            ),
-            level=level,
-        ),
+    device = spec.device
+    network = spec.network or device.link
+    links = Network(
+        per_node=spec.devices_per_node,
+        intra=device.link.params(),
+        intra_library=_library(device.link),
+        inter=network.params(),
+        inter_library=_library(network),
+        host=device.host_link.params(),
     )
+    return System(spec, build_device(device, links, level))
+
+
+def build_gpu_of(spec: SystemSpec, level: Level = "analytic") -> Gpu:
+    """Build the device of a system that must be one of GPUs; raises as :func:`build_system` does."""
+    as_gpu(spec.device)
+    device = build_system(spec, level).device
+    assert isinstance(device, Gpu)
+    return device
 
 
 def _library(link: LinkSpec) -> CollectiveCoefficients:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dse.plots.figure import check_path, paper_style, plain_text, save_figure
 from dse.plots.labels import Label, place_labels
-from hwmodels.spec import GpuSpec, SystemSpec
+from hwmodels.spec import GpuSpec, SystemSpec, as_gpu
 from simulator.api.report import OperatorShare, Report
 from simulator.core.provenance import provenance
 from simulator.core.units import format_quantity
@@ -61,11 +61,12 @@ def save_roofline(system: SystemSpec, path: Path, command: Sequence[str] = ()) -
         If the path does not end in a known format or cannot be written.
     """
     check_path(path)
+    gpu = as_gpu(system.device)
     rows = [
         {"roof": roof.name, "peak_flop_per_s": roof.peak_flops, "ridge_flop_per_B": roof.ridge_flop_per_B}
-        for roof in roofs(system.device)
+        for roof in roofs(gpu)
     ]
-    return _save(system.device, (), system.device.name, path, rows, provenance({"hardware": system}, command))
+    return _save(gpu, (), gpu.name, path, rows, provenance({"hardware": system}, command))
 
 
 def save_operators(report: Report, path: Path) -> list[Path]:
@@ -80,7 +81,7 @@ def save_operators(report: Report, path: Path) -> list[Path]:
     operators = [row for row in report.operators() if row.flops > 0]
     title = f"{report.model} on {report.hardware}, batch {report.request.batch}"
     rows = [_row(operator) for operator in operators]
-    return _save(report.system.device, operators, title, path, rows, report.provenance)
+    return _save(as_gpu(report.system.device), operators, title, path, rows, report.provenance)
 
 
 def _save(

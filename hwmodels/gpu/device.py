@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from hwmodels.device import Cost, Execution, Kernel
+from hwmodels.device import Cost, Execution, Kernel, Level
 from hwmodels.gpu.analytic import analytic_time
 from hwmodels.gpu.cycle.level import cycle_time, is_simulated
 from hwmodels.gpu.energy import compute_name, kernel_work
-from hwmodels.gpu.model import GpuModel
+from hwmodels.gpu.model import GpuModel, gpu_model
 from hwmodels.gpu.params import KernelTime
 from hwmodels.gpu.power import (
     KernelWork,
@@ -23,12 +22,12 @@ from hwmodels.gpu.power import (
     voltage,
 )
 from hwmodels.gpu.roofline import roofline_time
+from hwmodels.gpu.spec import GpuSpec
 from hwmodels.network import Network
 from workloads.operators import Collective, Operator, Transfer
 
-__all__ = ["Gpu", "Level"]
+__all__ = ["Gpu", "build_gpu"]
 
-Level = Literal["roofline", "analytic", "cycle"]
 _TENSOR_KINDS = ("gemm", "grouped_gemm")  # busy tensor cores run below the highest clock from the first microsecond
 _TIMES: dict[Level, Callable[[Operator, GpuModel], KernelTime]] = {
     "roofline": roofline_time,
@@ -195,3 +194,8 @@ class Gpu:
 #: Launches back to back that a row of hwmodels/measured/h200/h200_gemm.csv behaves like: the largest products, at which
 #: the power limit begins to act, fit best with it.
 _BURST_LAUNCHES = 68.0
+
+
+def build_gpu(spec: GpuSpec, network: Network, level: Level) -> Gpu:
+    """Build a GPU from its specification, with the coefficients of its family."""
+    return Gpu(name=spec.name, model=gpu_model(spec), network=network, level=level)

@@ -11,8 +11,8 @@ from hwmodels.gpu.cycle.coefficients import CycleCoefficients
 from hwmodels.gpu.gemm import GemmCoefficients
 from hwmodels.gpu.params import GpuParams
 from hwmodels.gpu.power import PowerCoefficients, PowerParams
+from hwmodels.gpu.spec import FORMAT_FALLBACK, GpuSpec
 from hwmodels.gpu.vector import VectorCoefficients
-from hwmodels.spec import FORMAT_FALLBACK, GpuSpec
 from simulator.core.errors import UnsupportedError
 
 __all__ = ["GpuModel", "gpu_model"]

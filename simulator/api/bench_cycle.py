@@ -12,12 +12,12 @@ _WEIGHTS = ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (10240, 81
 
 def cycle() -> dict[str, float | int | str]:
     """Products of Llama-3 8B and 70B on an H200, each chosen among its launches and simulated once, in one process."""
-    from hwmodels.catalog import load_hardware
+    from hwmodels.catalog import load_gpu
     from hwmodels.gpu.cycle.gemm import cycle_gemm
     from hwmodels.gpu.cycle.plan import Product
     from hwmodels.gpu.model import gpu_model
 
-    model = gpu_model(load_hardware("h200").device)
+    model = gpu_model(load_gpu("h200"))
     rate = model.mma_rate("bf16")
     start = time.perf_counter()
     cycle_gemm(Product(64, 64, 64, 1, 2.0, 2.0, 2.0, rate), model.params, model.cycle)

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from hwmodels.catalog import hardware_names, load_hardware
-from hwmodels.spec import GpuSpec, SystemSpec
+from hwmodels.spec import DeviceSpec, GpuSpec, SystemSpec
 from simulator.api.cascades import cascade_detail, cascade_row
+from simulator.core.errors import UnsupportedError
 from simulator.core.quantity import Quantity, Rate, RateOf
 from simulator.core.specfile import SpecRecord
 from simulator.core.units import format_quantity
@@ -72,19 +73,30 @@ def _model(name: str) -> dict[str, Any]:
 
 def _hardware(name: str) -> dict[str, Any]:
     system = load_hardware(name)
-    gpu = system.device
-    device = gpu.name.removeprefix(gpu.vendor).strip()
-    device = device if len(device) <= _LONGEST_NAME else device[: _LONGEST_NAME - 1].rstrip() + "…"
+    device = system.device
+    shown = device.name.removeprefix(device.vendor).strip()
+    shown = shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1].rstrip() + "…"
     return {
         "name": name,
-        "device": f"{system.devices} x {device}" if system.devices > 1 else device,
-        "memory": format_quantity(gpu.hbm.capacity_B, "B"),
-        "bandwidth": format_quantity(gpu.hbm.bandwidth_Bps, "B/s"),
-        "TFLOP/s": f"{gpu.peak_flops('bf16') / 1e12:.4g}",
-        "in fp8": f"{gpu.peak_flops('fp8') / 1e12:.4g}" if gpu.tensor.fp8 is not None else "-",
-        "link": format_quantity(gpu.link.bandwidth_Bps, "B/s"),
-        "power": format_quantity(gpu.power.limit_W, "W"),
+        "device": f"{system.devices} x {shown}" if system.devices > 1 else shown,
+        "type": device.type,
+        "memory": format_quantity(device.hbm.capacity_B, "B"),
+        "bandwidth": format_quantity(device.hbm.bandwidth_Bps, "B/s"),
+        "TFLOP/s": _peak(device, "bf16"),
+        "in fp8": _peak(device, "fp8"),
+        "link": format_quantity(device.link.bandwidth_Bps, "B/s"),
+        "power": format_quantity(device.power.limit_W, "W"),
     }
+
+
+def _peak(device: DeviceSpec, fmt: str) -> str:
+    """Peak rate in TFLOP/s; none for a format that a GPU has to unpack to another."""
+    if isinstance(device, GpuSpec) and fmt != "bf16" and device.tensor_format(fmt) != fmt:
+        return "-"
+    try:
+        return f"{device.peak_flops(fmt) / 1e12:.4g}"
+    except UnsupportedError:
+        return "-"
 
 
 def _format(name: str) -> dict[str, Any]:
@@ -115,26 +127,27 @@ def _model_detail(name: str) -> dict[str, Any]:
 
 def _hardware_detail(name: str) -> dict[str, Any]:
     system = load_hardware(name)
-    gpu = system.device
+    device = system.device
     return {
         "name": system.name,
-        "device": gpu.name,
-        "vendor": gpu.vendor,
-        "family": gpu.family,
+        "device": device.name,
+        "type": device.type,
+        "vendor": device.vendor,
+        "family": device.family,
         "devices": system.devices,
         "nodes": system.nodes,
-        "fields": [_field(system, gpu, path) for path in system.provenance],
+        "fields": [_field(system, device, path) for path in system.provenance],
     }
 
 
-def _field(system: SystemSpec, gpu: GpuSpec, path: str) -> dict[str, Any]:
+def _field(system: SystemSpec, device: DeviceSpec, path: str) -> dict[str, Any]:
     value, unit = _lookup(system, path)
     entry = system.provenance[path]
     short = path.removeprefix("units.0.").removeprefix("device.")
     shown = _shown(value, unit)
     group, _, fmt = short.rpartition(".")
-    if group == "tensor":
-        shown += f", {format_quantity(gpu.peak_flops(fmt), 'FLOP/s', 4)} in all"
+    if group == "tensor" and isinstance(device, GpuSpec):
+        shown += f", {format_quantity(device.peak_flops(fmt), 'FLOP/s', 4)} in all"
     return {
         "path": short,
         "value": value.value if isinstance(value, Rate) else value,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 
+from hwmodels.kinds import DEVICE_KINDS
 from simulator.api.report import Band, Estimate, OperatorShare, Report
 from simulator.core.units import format_quantity
 
@@ -180,7 +181,7 @@ def _confidence(report: Report) -> str:
     if report.level == "roofline":
         return "a bound from the datasheet, not a prediction"
     if not report.bands:
-        return "kernels were compared with measurements (`ridgeline validate --level cycle`), whole runs were not"
+        return DEVICE_KINDS[report.system.device.type].checked
     rows: dict[str, list[str]] = {}
     for band in report.bands:
         rows.setdefault(band.source.removeprefix(f"{band.rows} "), []).append(str(band.rows))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwmodels.spec import SystemSpec
+from hwmodels.spec import SystemSpec, as_gpu
 from simulator.calibration.least_squares import Array
 from simulator.calibration.parameters import Parameter
 from simulator.calibration.sections import group_of, section_of, shape_block, tells
@@ -53,7 +53,7 @@ class Bench:
     def changed(self, values: Values, parameters: Mapping[str, Sequence[Parameter]]) -> SystemSpec:
         """Return the hardware with other coefficients, as a specification would state them."""
         unit = self.hardware.units[0]
-        given = unit.device.coefficients
+        given = as_gpu(unit.device).coefficients
         update = {}
         for section, chosen in values.items():
             dimension = {parameter.name: parameter.dimension for parameter in parameters[section]}

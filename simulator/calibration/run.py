@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hwmodels.catalog import load_hardware
+from hwmodels.spec import as_gpu
 from simulator.calibration.least_squares import Array
 from simulator.calibration.observations import Bench, Observation, Values, gather, read_layouts
 from simulator.calibration.parameters import Parameter, section_parameters
@@ -92,7 +93,7 @@ def calibrate(
     unused = sorted({layout.name for layout, _ in tables} - used)
     if unused:
         notes.append(f"tables of {', '.join(unused)} say nothing about {', '.join(chosen)}: not used")
-    parameters = {section: section_parameters(spec.device, section) for section in chosen}
+    parameters = {section: section_parameters(as_gpu(spec.device), section) for section in chosen}
     told: Progress = progress or (lambda line: None)
 
     def fit(section: str, others: Mapping[str, SectionFit]) -> SectionFit:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from simulator.core.document import Node, Place, parse_scalar, read_tree
 from simulator.core.errors import InputError, SpecError, SpecProblem
 from simulator.core.names import suggest
+from simulator.core.one_of import ONE_OF, OneOf, is_tag
 
 __all__ = [
     "KINDS",
@@ -224,7 +225,7 @@ def _problems(error: ValidationError, tree: Node, record: type[BaseModel]) -> It
     if len(details) > _SHOWN_PROBLEMS:
         yield SpecProblem(*tree.place, "", f"{len(details)} problems, of which the first {_SHOWN_PROBLEMS} are shown")
     for detail in details[:_SHOWN_PROBLEMS]:
-        path = tuple(detail["loc"])
+        path = tuple(step for step in detail["loc"] if not is_tag(step))
         kind, value = detail["type"], detail["input"]
         if kind == "too_short" and any(d["loc"][: len(path)] == path and d is not detail for d in details):
             continue  # a list counts as empty when its only item is wrong, which is said elsewhere
@@ -235,6 +236,9 @@ def _problems(error: ValidationError, tree: Node, record: type[BaseModel]) -> It
             siblings = list(dict.fromkeys(p[depth] for p in field_paths(record) if _matches(p[:depth], path[:-1])))
             near = suggest(str(path[-1]), siblings, most=1)
             message = "unknown key " + (f"(did you mean {near[0]!r}?)" if near else f"(known: {', '.join(siblings)})")
+        elif kind == ONE_OF:
+            path = (*path, detail["ctx"]["key"])
+            message = f"{detail['msg']}, got {shown(value.get(path[-1]))}"
         elif kind in _EXPECTED:
             message = f"expected {_EXPECTED[kind]}, got {shown(value)}"
         elif kind in ("value_error", "assertion_error"):
@@ -251,10 +255,12 @@ def field_paths(record: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     for name, info in record.model_fields.items():
         inner, stars = _inside(info.annotation)
         path = (info.alias or name, *["*"] * stars)
+        choices = next((mark.records.values() for mark in info.metadata if isinstance(mark, OneOf)), None)
         if inner is None:
             yield path
         else:
-            yield from ((*path, *below) for below in field_paths(inner))
+            below = (deeper for choice in choices or (inner,) for deeper in field_paths(choice))
+            yield from ((*path, *deeper) for deeper in dict.fromkeys(below))
 
 
 def _inside(annotation: Any) -> tuple[type[BaseModel] | None, int]:

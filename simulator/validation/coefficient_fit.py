@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hwmodels.coefficients import coefficient_dimensions, gpu_coefficients
 from hwmodels.gpu.attention import AttentionCoefficients
 from hwmodels.gpu.gemm import GemmCoefficients
-from hwmodels.spec import SystemSpec
+from hwmodels.spec import SystemSpec, as_gpu
 from simulator.engine.profile import load_profile
 from simulator.validation.layout import Layout
 from simulator.validation.sample import Sample
@@ -47,7 +47,7 @@ def with_coefficients(hardware: SystemSpec, section: str, values: Mapping[str, f
         name: value if dimension[name] == "1" else f"{value!r} {dimension[name]}" for name, value in values.items()
     }
     unit = hardware.units[0]
-    given = unit.device.coefficients.model_copy(update={section: stated})
+    given = as_gpu(unit.device).coefficients.model_copy(update={section: stated})
     device = unit.device.model_copy(update={"coefficients": given})
     return hardware.model_copy(update={"units": (unit.model_copy(update={"device": device}),)})
 
@@ -109,5 +109,5 @@ def fit_coefficients(
 def start_values(hardware: SystemSpec, section: str) -> dict[str, float]:
     """Return what the device uses now, SI, by bare name."""
     record = RECORDS[section]
-    given: tuple[float, ...] = gpu_coefficients(hardware.device, section, record)
+    given: tuple[float, ...] = gpu_coefficients(as_gpu(hardware.device), section, record)
     return dict(zip(coefficient_dimensions(record), given, strict=True))

@@ -19,8 +19,8 @@ from hwmodels.host_link import (
     HostLinkCoefficients,
     host_copy_time,
 )
-from hwmodels.spec import SystemSpec
-from hwmodels.system import Level, build_system
+from hwmodels.spec import SystemSpec, as_gpu
+from hwmodels.system import Level, System, build_gpu_of
 from simulator.core.errors import UnsupportedError
 from simulator.engine.profile import Profile
 from simulator.engine.run import run_step
@@ -60,9 +60,9 @@ class SystemTarget:
         """Build the devices of ``spec`` at ``level``; whole models run under ``profile``."""
         if spec.devices == 1:
             spec = spec.model_copy(update={"units": (spec.units[0].model_copy(update={"count": _NODE}),)})
-        gpu = spec.device
-        self._system = build_system(spec, level)
-        self._device = self._system.device
+        gpu = as_gpu(spec.device)
+        self._device = build_gpu_of(spec, level)
+        self._system = System(spec, self._device)
         self._gpu = gpu
         self._profile = profile
         self._models = ModelSource(models_dir)

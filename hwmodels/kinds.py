@@ -1,0 +1,63 @@
+"""The kinds of device. To add one: a folder ``hwmodels/<kind>``, its specifications in ``specs/<kind>``, a line here.
+
+The folder holds ``spec.py``, a record derived from :class:`hwmodels.parts.DeviceSpec` with ``type: Literal["<kind>"]``
+(it imports from ``hwmodels.parts``, and nothing that takes time to load), and a class that implements
+:class:`hwmodels.device.Device`. Every file in ``specs/<kind>`` says ``type: <kind>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, cast
+
+from hwmodels.device import Device, Level
+from hwmodels.gpu.spec import GpuSpec
+from hwmodels.network import Network
+from hwmodels.parts import DeviceSpec
+
+__all__ = ["DEVICE_KINDS", "DeviceKind", "build_device", "references"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKind:
+    """One kind of device."""
+
+    record: type[DeviceSpec]
+    builder: str  # "module:function" of (record, network, level) -> Device, imported when a device is built
+    checked: str  # what its results were compared with, where no band is known
+    references: Mapping[str, str] = field(default_factory=dict)  # keys that hold another specification: its folder
+
+
+#: The kinds by name, which is also the folder of their specifications; a file that does not say ``type`` is the first.
+DEVICE_KINDS: Mapping[str, DeviceKind] = {
+    "gpu": DeviceKind(
+        GpuSpec,
+        "hwmodels.gpu.device:build_gpu",
+        "kernels were compared with measurements (`ridgeline validate --level cycle`), whole runs were not",
+    ),
+}
+
+
+def references() -> dict[str, str]:
+    """Return the keys of a device that hold another specification, and the folder of that."""
+    every = {"link": "link", "host_link": "link"}
+    for kind in DEVICE_KINDS.values():
+        every.update(kind.references)
+    return every
+
+
+def build_device(spec: DeviceSpec, network: Network, level: Level) -> Device:
+    """Build a device at a level of detail.
+
+    Raises
+    ------
+    InputError
+        If its family has no coefficients.
+    UnsupportedError
+        If its kind has no such level.
+    """
+    module, _, function = DEVICE_KINDS[spec.type].builder.partition(":")
+    build = cast(Callable[[Any, Network, Level], Device], getattr(import_module(module), function))
+    return build(spec, network, level)

@@ -1,0 +1,82 @@
+"""Kinds of device: a registry, one record per kind, errors at their place whichever kind a file describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+import yaml
+
+from hwmodels.catalog import SPECS, bundled, hardware_names, load_hardware
+from hwmodels.kinds import DEVICE_KINDS
+from hwmodels.parts import DeviceSpec
+from simulator.core.errors import SpecError
+from simulator.core.one_of import OneOf
+from simulator.core.specfile import SpecRecord, field_paths, load_spec
+
+
+class Tree(SpecRecord):
+    type: Literal["tree"] = "tree"
+    height: int
+
+
+class Cloud(SpecRecord):
+    type: Literal["cloud"] = "cloud"
+    height: int
+    rain: bool
+
+
+class Scene(SpecRecord):
+    thing: Annotated[SpecRecord, OneOf({"tree": Tree, "cloud": Cloud})]
+
+
+def scene(tmp_path: Path, text: str) -> Scene:
+    path = tmp_path / "scene.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_spec(path, Scene)
+
+
+def test_the_key_chooses_the_record_and_the_first_is_the_default(tmp_path: Path) -> None:
+    assert scene(tmp_path, "thing: {height: 3}").thing == Tree(height=3)
+    assert scene(tmp_path, "thing: {type: cloud, height: 900, rain: true}").thing == Cloud(height=900, rain=True)
+    assert list(field_paths(Scene)) == [("thing", "type"), ("thing", "height"), ("thing", "rain")]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("thing:\n  type: cloud\n  height: tall\n  rain: true", "3:3: thing.height: expected a whole number"),
+        ("thing:\n  type: cloud\n  height: 900", "1:1: thing.rain: required field is missing"),
+        ("thing:\n  type: tree\n  heigth: 3", "3:3: thing.heigth: unknown key (did you mean 'height'?)"),
+        ("thing:\n  type: fog\n  height: 3", "2:3: thing.type: expected one of tree, cloud, got 'fog'"),
+        ("thing:\n  type: 5\n  height: 3", "2:3: thing.type: expected one of tree, cloud, got 5"),
+        ("thing: 5", "1:1: thing: expected a mapping, got 5"),
+    ],
+)
+def test_errors_lie_where_a_person_must_look(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        scene(tmp_path, text)
+    assert any(says in str(problem) for problem in caught.value.problems), str(caught.value)
+
+
+@pytest.mark.parametrize("kind", DEVICE_KINDS)
+def test_every_kind_has_its_folder_and_its_files_say_so(kind: str) -> None:
+    assert issubclass(DEVICE_KINDS[kind].record, DeviceSpec)
+    paths = bundled(kind)
+    assert paths, f"no files in {SPECS / kind}"
+    for name in paths:
+        assert load_hardware(name).units[0].device.type == kind
+
+
+def test_a_name_means_one_device() -> None:
+    names = [name for kind in DEVICE_KINDS for name in bundled(kind)]
+    assert len(names) == len(set(names))
+    assert set(names) <= set(hardware_names())
+
+
+def test_a_kind_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"base": "h200", "type": "quantum"}), encoding="utf-8")
+    with pytest.raises(SpecError, match=r"mine\.yaml:2:1: units\.0\.device\.type: expected one of gpu"):
+        load_hardware(path)
