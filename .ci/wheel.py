@@ -12,6 +12,7 @@ NEEDED = (
     "workloads/models/llama-3-8b.json",
     "simulator/engine/profiles/ideal.yaml",
     "dse/plots/paper.mplstyle",
+    "dse/page/page.js",
 )
 
 names = zipfile.ZipFile(sys.argv[1]).namelist()
