@@ -8,7 +8,7 @@ from typing import Literal, Protocol, Self
 
 from workloads.operators import Operator
 
-__all__ = ["RESOURCES", "Cost", "Device", "Execution", "Kernel", "Level"]
+__all__ = ["RESOURCES", "Cost", "Device", "Execution", "Kernel", "Level", "mean_cost"]
 
 #: How closely a device is looked at: the datasheet's bound, calibrated formulas, or a simulation by cycles.
 Level = Literal["roofline", "analytic", "cycle"]
@@ -41,6 +41,22 @@ class Cost:
     def bound(self) -> str:
         """The resource that would need longest."""
         return max(self.resource_s, key=lambda name: self.resource_s[name])
+
+
+def mean_cost(one: Cost, other: Cost, share: float) -> Cost:
+    """Return the mean over a ``share`` of executions that cost ``one`` and the rest that cost ``other``."""
+    rest = 1.0 - share
+    return Cost(
+        time_s=share * one.time_s + rest * other.time_s,
+        resource_s={name: share * time_s + rest * other.resource_s[name] for name, time_s in one.resource_s.items()},
+        flops=share * one.flops + rest * other.flops,
+        vector_ops=share * one.vector_ops + rest * other.vector_ops,
+        hbm_read_B=share * one.hbm_read_B + rest * other.hbm_read_B,
+        hbm_write_B=share * one.hbm_write_B + rest * other.hbm_write_B,
+        l2_B=share * one.l2_B + rest * other.l2_B,
+        link_B=share * one.link_B + rest * other.link_B,
+        energy_J={part: share * joules + rest * other.energy_J[part] for part, joules in one.energy_J.items()},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hwmodels.device import Cost, Execution, Kernel, Level
+from hwmodels.device import Cost, Execution, Kernel, Level, mean_cost
 from hwmodels.gpu.analytic import analytic_time
+from hwmodels.gpu.clock import settle_clock, slow_share, step_clock
 from hwmodels.gpu.cycle.level import cycle_time, is_simulated
 from hwmodels.gpu.energy import compute_name, kernel_work
 from hwmodels.gpu.model import GpuModel, gpu_model
@@ -15,7 +16,6 @@ from hwmodels.gpu.power import (
     KernelWork,
     burst_clock,
     kernel_energy,
-    settle_clock,
     step_energy,
     step_power_W,
     tensor_clock,
@@ -70,31 +70,23 @@ class Gpu:
         """Run kernels back to back, again and again; the clock falls until the mean power keeps the limit.
 
         Launches cost the host ``host_s`` each; it runs ahead of the device, so the sequence takes the longer of both
-        (exact for a sequence repeated many times).
+        (exact for a sequence repeated many times). Between two clocks costs are the mean over runs at both.
         """
-        runs: dict[float, tuple[list[Cost], float]] = {}
+        runs: dict[int, _Run] = {}
+        board = self.model.board
 
-        def power_at(clock_Hz: float) -> float:
-            runs[clock_Hz] = costs, time_s = self._run(kernels, clock_Hz)
-            return self._power(kernels, costs, time_s, clock_Hz)
+        def power_at(step: int) -> float:
+            runs[step] = run = self._run(kernels, step_clock(step, board))
+            return run.total_J / run.time_s
 
-        top = self.model.board.max_clock_Hz
-        clock = top
         if self.level == "roofline":
-            power_at(top)
-        else:
-            clock = settle_clock(power_at, self.model.board)
-        if clock not in runs:
-            power_at(clock)
-        costs, time_s = runs[clock]
-        energy = self._energy(kernels, costs, time_s, clock)
-        return Execution(
-            costs=tuple(costs),
-            time_s=time_s,
-            clock_Hz=clock,
-            power_W=sum(energy.values()) / time_s,
-            energy_J=energy,
-        )
+            power_at(0)
+            return runs[0].execution()
+        found = settle_clock(power_at, board)
+        slow, fast = runs[found.slow], runs[found.fast]
+        if slow is fast:
+            return slow.execution()
+        return slow.mixed(fast, slow_share(slow.total_J, slow.time_s, fast.total_J, fast.time_s, board.limit_W))
 
     def burst(self, operator: Operator) -> Cost:
         """Cost an operator as a benchmark of some milliseconds sees it: partly before the power limit acts."""
@@ -170,25 +162,51 @@ class Gpu:
         resources = {**cost.resource_s, "link": max(spent.time_s - spent.latency_s, 0.0), "launch": spent.latency_s}
         return replace(cost, resource_s=resources, link_B=spent.wire_B)
 
-    def _run(self, kernels: Sequence[Kernel], clock_Hz: float) -> tuple[list[Cost], float]:
+    def _run(self, kernels: Sequence[Kernel], clock_Hz: float) -> _Run:
         costs = [self.cost(kernel.operator, clock_Hz) for kernel in kernels]
         device_s = sum(kernel.repeat * cost.time_s for kernel, cost in zip(kernels, costs, strict=True))
         host_s = sum(kernel.repeat * kernel.host_s for kernel in kernels)
-        return costs, max(device_s, host_s)
-
-    def _power(self, kernels: Sequence[Kernel], costs: Sequence[Cost], time_s: float, clock_Hz: float) -> float:
-        return sum(self._energy(kernels, costs, time_s, clock_Hz).values()) / time_s
-
-    def _energy(
-        self, kernels: Sequence[Kernel], costs: Sequence[Cost], time_s: float, clock_Hz: float
-    ) -> dict[str, float]:
-        """Energy by part over the sequence; dynamic energy of the costs is already at this clock's voltage."""
+        time_s = max(device_s, host_s)
         standing = step_energy(0.0, 0.0, time_s, clock_Hz, self.model.board, self.model.power)
         energy = {"idle": standing.idle_J, "clock": standing.clock_J}
         for kernel, cost in zip(kernels, costs, strict=True):
-            for part, joules in cost.energy_J.items():
+            for part, joules in cost.energy_J.items():  # dynamic, already at this clock's voltage
                 energy[part] = energy.get(part, 0.0) + kernel.repeat * joules
-        return energy
+        return _Run(costs, time_s, clock_Hz, energy, sum(energy.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run of a sequence of kernels at one clock."""
+
+    costs: Sequence[Cost]
+    time_s: float
+    clock_Hz: float
+    energy_J: Mapping[str, float]
+    total_J: float
+
+    def execution(self) -> Execution:
+        """Return this run, again and again."""
+        return Execution(
+            costs=tuple(self.costs),
+            time_s=self.time_s,
+            clock_Hz=self.clock_Hz,
+            power_W=self.total_J / self.time_s,
+            energy_J=self.energy_J,
+        )
+
+    def mixed(self, other: _Run, share: float) -> Execution:
+        """Return the mean over a ``share`` of runs like this one and the rest like ``other``."""
+        rest = 1.0 - share
+        time_s = share * self.time_s + rest * other.time_s
+        clocks = share * self.time_s * self.clock_Hz + rest * other.time_s * other.clock_Hz
+        return Execution(
+            costs=tuple(mean_cost(a, b, share) for a, b in zip(self.costs, other.costs, strict=True)),
+            time_s=time_s,
+            clock_Hz=clocks / time_s,
+            power_W=(share * self.total_J + rest * other.total_J) / time_s,
+            energy_J={part: share * joules + rest * other.energy_J[part] for part, joules in self.energy_J.items()},
+        )
 
 
 #: Launches back to back that a row of hwmodels/measured/h200/h200_gemm.csv behaves like: the largest products, at which

@@ -1,4 +1,4 @@
-"""Board power, energy by part, and the clock that a power limit leaves.
+"""Board power and energy by part, at any clock; which clock a power limit leaves is `hwmodels.gpu.clock`.
 
 Power is what the board draws asleep, the clock trees of an awake chip, and the energy of the work over its time. All
 work inside the chip runs on one supply whose voltage follows the clock, so its energy goes with the voltage squared;
@@ -13,7 +13,6 @@ L2-resident shape with pauses between them (so that the clock stays highest) and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 from simulator.core.formula import formula
@@ -28,17 +27,11 @@ __all__ = [
     "kernel_energy",
     "mma_energy_ratio",
     "padded_rows",
-    "settle_clock",
-    "settled_clock",
     "step_energy",
     "step_power_W",
     "tensor_clock",
     "voltage",
 ]
-
-SETTLE_EVALUATIONS = 10  # at most, of the caller's whole-step cost; three or four are the rule
-SETTLE_TOLERANCE = 1e-3  # of the power limit: far below what the driver's own 15 MHz steps leave
-POWER_EXPONENT = 1.7  # first guess of how power above idle follows the clock: time falls, voltage squared and rate rise
 
 
 class PowerParams(NamedTuple):
@@ -198,74 +191,3 @@ def burst_clock(busy_s: float, settled_clock_Hz: float, max_clock_Hz: float, c: 
         return max_clock_Hz
     held = c.hold_s / busy_s
     return max_clock_Hz * held + settled_clock_Hz * (1.0 - held)
-
-
-@formula
-def settled_clock(
-    core_J: float, memory_J: float, clocked_s: float, other_s: float, p: PowerParams, c: PowerCoefficients
-) -> float:
-    """Clock in Hz that the limit leaves to a step described by totals alone: for sweeps.
-
-    Parameters
-    ----------
-    core_J, memory_J
-        As for :func:`step_energy`.
-    clocked_s, other_s
-        Time of the step at the highest clock that stretches as the clock falls, and time that does not (kernels that
-        device memory, links or the host bound).
-    p, c
-        Board and family.
-    """
-    low, high = p.min_clock_Hz, p.max_clock_Hz
-    if step_power_W(core_J, memory_J, clocked_s + other_s, high, p, c) <= p.limit_W:
-        return high
-    if step_power_W(core_J, memory_J, clocked_s * high / low + other_s, low, p, c) >= p.limit_W:
-        return low
-    for _ in range(24):  # power rises with the clock: halve the bracket down to a part in ten million
-        middle = 0.5 * (low + high)
-        if step_power_W(core_J, memory_J, clocked_s * p.max_clock_Hz / middle + other_s, middle, p, c) > p.limit_W:
-            high = middle
-        else:
-            low = middle
-    return low
-
-
-def settle_clock(power_at: Callable[[float], float], p: PowerParams) -> float:
-    """Find the clock whose mean power just meets the limit, re-costing the step a few times.
-
-    Parameters
-    ----------
-    power_at
-        Mean power in W of the whole step at a clock in Hz; rises with the clock.
-    p
-        The board; the answer lies between its lowest and highest clock.
-
-    Returns
-    -------
-    float
-        Clock in Hz: the highest one at once if that keeps the limit, the lowest if none does.
-    """
-    high, low = p.max_clock_Hz, p.min_clock_Hz
-    last, last_W = high, power_at(high)
-    if last_W <= p.limit_W or low >= high:
-        return high
-    # Power above idle follows the clock to a known power; once two points are known, to the power they show.
-    share = max(p.limit_W - p.idle_W, 0.0) / (last_W - p.idle_W)
-    trial = high * math.pow(share, 1.0 / POWER_EXPONENT)
-    for _ in range(SETTLE_EVALUATIONS - 1):
-        if not low < trial < high:
-            # No meeting point inside: the lowest clock if even that is too much, else halve what is left.
-            trial = low if trial <= low and low == p.min_clock_Hz else math.sqrt(low * high)
-        trial_W = power_at(trial)
-        if abs(trial_W - p.limit_W) <= SETTLE_TOLERANCE * p.limit_W:
-            return trial
-        if trial_W > p.limit_W:
-            high = trial
-        else:
-            low = trial
-        if high <= p.min_clock_Hz:
-            return high
-        slope = math.log(trial_W / last_W) / math.log(trial / last)
-        last, last_W = trial, trial_W
-        trial *= math.pow(p.limit_W / trial_W, 1.0 / max(slope, 0.1))
-    return low  # keeps the limit, if only with some power to spare
