@@ -16,7 +16,7 @@ from workloads.parallel import Parallelism
 from workloads.precision import Precision
 from workloads.step import Step
 
-__all__ = ["Setup", "run_phases"]
+__all__ = ["Setup", "request_steps", "run_phases"]
 
 _DECODE_SAMPLES = 5  # decode steps that are run; between them time is nearly linear in the context
 
@@ -37,24 +37,37 @@ class Setup:
         return run_step(self.model, step, self.precision, system, self.profile, self.parallel, self.routing)
 
 
+#: Steps with how many steps each stands for.
+Weighted = list[tuple[Step, float]]
+
+
+def request_steps(setup: Setup, samples: int = _DECODE_SAMPLES) -> tuple[Weighted, Weighted]:
+    """Return the steps of the prefill, and those steps of the decode that are run for all of them."""
+    request = setup.request
+    prefill = request.prefill(setup.profile, setup.parallel.dp, not setup.model.is_decoder)
+    decode = _trapezoid(request.decode_steps, samples) if request.decode_steps else []
+    return (
+        [(step, float(times)) for step, times in prefill],
+        [(request.decode_step(index), weight) for index, weight in decode],
+    )
+
+
 def run_phases(setup: Setup, system: System, samples: int = _DECODE_SAMPLES) -> tuple[Phase | None, Phase | None]:
     """Run the prefill and ``samples`` of the decode steps of a request.
 
     Decode time is integrated over the output with the trapezoidal rule between sampled contexts; exact where there are
     no more steps than samples.
     """
-    steps = setup.request.prefill(setup.profile, setup.parallel.dp, not setup.model.is_decoder)
-    prefill = None
-    if steps:
-        results = [(setup.run(step, system), float(times)) for step, times in steps]
+    prefill_steps, decode_steps = request_steps(setup, samples)
+    prefill = decode = None
+    if prefill_steps:
+        results = [(setup.run(step, system), times) for step, times in prefill_steps]
         # Steps enter the pipeline as soon as its first stage is free; the last one drains through the others.
         drain_s = max(result.time_s - result.occupied_s for result, _ in results)
         time_s = sum(result.occupied_s * times for result, times in results) + drain_s
         prefill = _phase(results, time_s, max(results, key=lambda pair: pair[0].step.tokens)[0])
-    decode = None
-    if setup.request.decode_steps:
-        weights = _trapezoid(setup.request.decode_steps, samples)
-        runs = [(setup.run(setup.request.decode_step(index), system), weight) for index, weight in weights]
+    if decode_steps:
+        runs = [(setup.run(step, system), weight) for step, weight in decode_steps]
         decode = _phase(runs, sum(run.interval_s * weight for run, weight in runs), runs[len(runs) // 2][0])
     return prefill, decode
 

@@ -22,7 +22,7 @@ from workloads.model import ModelSpec
 from workloads.moe import load_routing
 from workloads.precision import Precision
 
-__all__ = ["simulate"]
+__all__ = ["prepare", "simulate"]
 
 
 def simulate(
@@ -96,6 +96,51 @@ def simulate(
     >>> simulate("llama-3-8b", "h200", batch=16).memory.fits
     True
     """
+    setup, spec = prepare(
+        model,
+        hardware,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        batch=batch,
+        context=context,
+        weights=weights,
+        activations=activations,
+        kv=kv,
+        tp=tp,
+        pp=pp,
+        ep=ep,
+        dp=dp,
+        sequence_parallel=sequence_parallel,
+        micro_batches=micro_batches,
+        profile=profile,
+        routing=routing,
+        overrides=overrides,
+    )
+    return _report(setup, build_system(spec, level), level, command)
+
+
+def prepare(
+    model: str | Path | ModelSpec,
+    hardware: str | Path | SystemSpec,
+    *,
+    input_tokens: int = 2048,
+    output_tokens: int | None = None,
+    batch: int = 1,
+    context: int = 0,
+    weights: str | None = None,
+    activations: str | None = None,
+    kv: str | None = None,
+    tp: int | None = None,
+    pp: int | None = None,
+    ep: int | None = None,
+    dp: int | None = None,
+    sequence_parallel: bool = False,
+    micro_batches: int | None = None,
+    profile: str = "ideal",
+    routing: str = "uniform",
+    overrides: Sequence[str] = (),
+) -> tuple[Setup, SystemSpec]:
+    """Read and check what :func:`simulate` was asked, whose parameters these are, and run nothing yet."""
     of_model, of_profile, of_hardware = _split_overrides(overrides)
     for given, changes, what in ((model, of_model, ModelSpec), (hardware, of_hardware, SystemSpec)):
         if isinstance(given, what) and changes:
@@ -117,7 +162,7 @@ def simulate(
         profile=load_profile(profile, of_profile),
         routing=load_routing(routing),
     )
-    return _report(setup, build_system(system_spec, level), level, command)
+    return setup, system_spec
 
 
 def _report(setup: Setup, system: System, level: Level, command: Sequence[str]) -> Report:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hwmodels.device import Cost, Execution
@@ -16,7 +16,7 @@ from workloads.precision import Precision
 from workloads.step import Step
 from workloads.transformer import build_graph
 
-__all__ = ["OperatorResult", "StepResult", "run_step"]
+__all__ = ["OperatorResult", "StepPlan", "StepResult", "plan_step", "run_step"]
 
 SINGLE = Parallelism()
 
@@ -61,9 +61,13 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
-    kernels: list[LaunchedKernel]
-    execution: Execution
+class StepPlan:
+    """What one step launches, before any device is asked what it costs."""
+
+    slots: int  # micro-batches that pass each stage one after the other
+    busy: int  # devices of a stage that work,
+    waiting: int  # and that have no sequences
+    stages: tuple[list[LaunchedKernel], ...]  # kernels of one micro-batch on one device of each stage
 
 
 def run_step(
@@ -96,15 +100,34 @@ def run_step(
     With ``pp`` stages and m micro-batches the first pass takes (m + pp - 1) slots of the slowest stage, and steps that
     follow each other max(m, pp) slots (GPipe, Huang et al. 2019, section 2.3).
     """
+    plan = plan_step(model, step, precision, profile, parallel, routing)
+    executions = [system.device.execute([launched.kernel for launched in stage]) for stage in plan.stages]
+    return _combine(step, plan, executions, system, profile, parallel)
+
+
+def plan_step(
+    model: ModelSpec,
+    step: Step,
+    precision: Precision,
+    profile: Profile,
+    parallel: Parallelism = SINGLE,
+    routing: Routing = UNIFORM,
+) -> StepPlan:
+    """Return the kernels of a step; parameters as of :func:`run_step`."""
     share = step.split(parallel.dp)
     slots = _micro_batches(share, parallel)
     micro = profile.pad(share.split(slots))
-    stages = []
-    for stage in range(parallel.pp):
-        graph = build_graph(model, micro, precision, parallel, routing=routing, stage=stage)
-        kernels = lower(graph, micro, profile)
-        stages.append(_Stage(kernels, system.device.execute([launched.kernel for launched in kernels])))
-    return _combine(step, stages, slots, system, profile, parallel)
+    # A replica without sequences waits, unless its devices hold experts that the others need.
+    replicas = parallel.dp if parallel.ep > 1 else min(parallel.dp, step.sequences)
+    graphs = (
+        build_graph(model, micro, precision, parallel, routing=routing, stage=stage) for stage in range(parallel.pp)
+    )
+    return StepPlan(
+        slots=slots,
+        busy=parallel.tp * replicas,
+        waiting=parallel.tp * (parallel.dp - replicas),
+        stages=tuple(lower(graph, micro, profile) for graph in graphs),
+    )
 
 
 def _micro_batches(share: Step, parallel: Parallelism) -> int:
@@ -115,19 +138,21 @@ def _micro_batches(share: Step, parallel: Parallelism) -> int:
 
 
 def _combine(
-    step: Step, stages: list[_Stage], slots: int, system: System, profile: Profile, parallel: Parallelism
+    step: Step,
+    plan: StepPlan,
+    executions: Sequence[Execution],
+    system: System,
+    profile: Profile,
+    parallel: Parallelism,
 ) -> StepResult:
-    slot_s = max(stage.execution.time_s for stage in stages)
-    time_s = (slots + parallel.pp - 1) * slot_s + profile.host_step_s
+    slots = plan.slots
+    slot_s = max(execution.time_s for execution in executions)
     interval_s = max(slots, parallel.pp) * slot_s + profile.host_step_s
-    # A replica without sequences waits, unless its devices hold experts that the others need.
-    replicas = parallel.dp if parallel.ep > 1 else min(parallel.dp, step.sequences)
-    busy, idle = parallel.tp * replicas, parallel.tp * (parallel.dp - replicas)
     energy_J: dict[str, float] = {}
-    for stage in stages:
-        for part, joules in stage.execution.energy_J.items():
-            energy_J[part] = energy_J.get(part, 0.0) + joules * slots * busy
-        waiting_s = busy * (interval_s - slots * stage.execution.time_s) + idle * interval_s
+    for execution in executions:
+        for part, joules in execution.energy_J.items():
+            energy_J[part] = energy_J.get(part, 0.0) + joules * slots * plan.busy
+        waiting_s = plan.busy * (interval_s - slots * execution.time_s) + plan.waiting * interval_s
         energy_J["idle"] = energy_J.get("idle", 0.0) + system.device.idle_W * waiting_s
     operators = tuple(
         OperatorResult(
@@ -139,16 +164,16 @@ def _combine(
             count=launched.kernel.repeat * slots,
             cost=cost,
         )
-        for index, stage in enumerate(stages)
-        for launched, cost in zip(stage.kernels, stage.execution.costs, strict=True)
+        for index, (kernels, execution) in enumerate(zip(plan.stages, executions, strict=True))
+        for launched, cost in zip(kernels, execution.costs, strict=True)
     )
     return StepResult(
         step=step,
-        time_s=time_s,
+        time_s=(slots + parallel.pp - 1) * slot_s + profile.host_step_s,
         interval_s=interval_s,
         occupied_s=slots * slot_s + profile.host_step_s,
         slots=slots,
-        clock_Hz=min(stage.execution.clock_Hz for stage in stages),
+        clock_Hz=min(execution.clock_Hz for execution in executions),
         power_W=sum(energy_J.values()) / interval_s,
         standing_W=system.device.idle_W * parallel.devices,
         energy_J=energy_J,
