@@ -26,6 +26,7 @@ from hwmodels.dram.layout import (
     FIELDS,
     FLAG,
     HALF,
+    HALF_BANK,
     IN_ORDER,
     KEY,
     LENGTH,
@@ -145,7 +146,7 @@ def eligible(r: Integers, queue: Integers, which: int) -> tuple[int, int]:
     length = r[LENGTH + which]
     if r[SCHEDULER] != IN_ORDER:
         return 0, length
-    if length == 0 or r[LENGTH + ACTIVES] > 0:
+    if length == 0 or r[LENGTH + ACTIVES] > 0 or r[HALF_BANK] >= 0:
         return 0, 0
     index = 0
     for i in range(length):

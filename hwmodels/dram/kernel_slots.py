@@ -22,6 +22,7 @@ from hwmodels.dram.layout import (
     HALF_REQUEST,
     HALF_ROW,
     HIGH,
+    IN_ORDER,
     KEY,
     LENGTH,
     LOW,
@@ -36,6 +37,7 @@ from hwmodels.dram.layout import (
     REFAB,
     REQUEST,
     ROW_OPEN,
+    SCHEDULER,
     SLOTS,
     TRACING,
     WAKE_INDEX,
@@ -143,7 +145,7 @@ def dual(
             turn = choose_queue(r)
             stays = entry < r[LENGTH + turn] and queue[turn, REQUEST, entry] == candidate
             stays = row > at or (stays and ready[queue[turn, KEY, entry]] <= at)
-            if turn != before or not stays:
+            if turn != before or not stays or r[SCHEDULER] == IN_ORDER:
                 _, _, row, entry = pick_both(r, ready, banks, queue, turn, at)
     if row == at:
         if refreshing:
