@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hwmodels.collectives import (
     ALL_GATHER,
@@ -14,12 +15,12 @@ from hwmodels.collectives import (
     CollectiveCoefficients,
     CollectiveTime,
     LinkParams,
-    collective_time,
     hierarchical_time,
 )
+from simulator.core.errors import UnsupportedError
 from workloads.operators import Collective, Transfer
 
-__all__ = ["Network"]
+__all__ = ["Network", "Route"]
 
 OPS = {
     "all_reduce": ALL_REDUCE,
@@ -29,6 +30,16 @@ OPS = {
     "send_recv": SEND_RECV,
     "broadcast": BROADCAST,
 }
+
+
+class Route(NamedTuple):
+    """What a collective asks of links, as :func:`hwmodels.collectives.hierarchical_time` sees it."""
+
+    op: int
+    message_B: float
+    per_node: float  # devices that take part, of each node
+    nodes: float
+    direct: float  # 1: by kernels that write to the peers' memory, where they are quicker
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +55,29 @@ class Network:
 
     def collective(self, operator: Collective) -> CollectiveTime:
         """Cost of a collective; a group that reaches into other nodes is a hierarchy of both networks."""
-        code, message_B, world = OPS[operator.op], operator.message_B, operator.world
-        nodes = self.nodes(world, operator.stride)
-        if nodes == 1:
-            library = self.intra_library._replace(direct=1.0) if operator.direct else self.intra_library
-            return collective_time(code, message_B, world, self.intra, library)
-        return hierarchical_time(
-            code,
-            message_B,
-            world / nodes,
-            nodes,
-            self.intra,
-            self.intra_library,
-            self.inter,
-            self.inter_library,
-        )
+        return self._routed(self.route(operator))
+
+    def route(self, operator: Collective | Transfer) -> Route:
+        """Return what an operator asks of the links.
+
+        Raises
+        ------
+        UnsupportedError
+            If it goes to the host.
+        """
+        if isinstance(operator, Collective):
+            nodes = self.nodes(operator.world, operator.stride)
+            direct = float(operator.direct and nodes == 1)
+            return Route(OPS[operator.op], operator.message_B, operator.world / nodes, float(nodes), direct)
+        if operator.link == "host":
+            raise UnsupportedError(f"{operator.name} goes to the host: no devices take part")
+        if self._crosses(operator):
+            return Route(SEND_RECV, operator.size_B, 1.0, 2.0, 0.0)
+        return Route(SEND_RECV, operator.size_B, 2.0, 1.0, 0.0)
+
+    def _routed(self, route: Route) -> CollectiveTime:
+        library = self.intra_library._replace(direct=1.0) if route.direct else self.intra_library
+        return hierarchical_time(*route[:4], self.intra, library, self.inter, self.inter_library)
 
     def nodes(self, world: int, stride: int = 1) -> int:
         """Nodes that a group of ``world`` devices is spread over, each ``stride`` devices from the one before.
@@ -72,9 +91,7 @@ class Network:
         if operator.link == "host":
             time_s = self.host.latency_s + operator.size_B / self.host.bandwidth_Bps
             return CollectiveTime(time_s, self.host.latency_s, operator.size_B, operator.size_B)
-        if self._crosses(operator):
-            return collective_time(SEND_RECV, operator.size_B, 2.0, self.inter, self.inter_library)
-        return collective_time(SEND_RECV, operator.size_B, 2.0, self.intra, self.intra_library)
+        return self._routed(self.route(operator))
 
     def fastest_Bps(self, operator: Collective | Transfer) -> float:
         """Datasheet bandwidth of the links an operator uses, one direction."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hwmodels.gpu.attention import (
     CUDNN,
@@ -17,7 +17,7 @@ from hwmodels.gpu.attention import (
     attention_work,
     query_tiles,
 )
-from hwmodels.gpu.gemm import F16, FP8, INT8, TF32, MmaCoefficients, gemm_format, gemm_kernel
+from hwmodels.gpu.gemm import F16, FP8, INT8, TF32, GemmCoefficients, gemm_format, gemm_kernel
 from hwmodels.gpu.grouped_gemm import grouped_gemm_kernel
 from hwmodels.gpu.model import GpuModel
 from hwmodels.gpu.params import KernelTime
@@ -41,7 +41,18 @@ from hwmodels.gpu.vector import (
 from workloads.formats import compute_format
 from workloads.operators import Attention, Gather, Gemm, GroupedGemm, KvWrite, Operator, Role, Vector
 
-__all__ = ["analytic_time", "attention_shapes"]
+__all__ = [
+    "GemmWork",
+    "GroupedWork",
+    "StreamWork",
+    "analytic_time",
+    "attention_backend",
+    "attention_shapes",
+    "format_code",
+    "gemm_work",
+    "grouped_work",
+    "stream_work",
+]
 
 BACKENDS = {
     "ideal": IDEAL,
@@ -74,6 +85,46 @@ IDEAL_TRIPS = 1.0
 IDEAL_ROWS_PER_SM = 16.0
 
 
+class GemmWork(NamedTuple):
+    """A dense product as :func:`hwmodels.gpu.gemm.gemm_kernel` sees it, whatever the GPU."""
+
+    m: float
+    n: float
+    k: float
+    batch: float
+    a_B: float
+    b_B: float
+    c_B: float
+    unpack_op: float
+    row_op: float
+
+
+class GroupedWork(NamedTuple):
+    """Products of experts as :func:`hwmodels.gpu.grouped_gemm.grouped_gemm_kernel` sees them."""
+
+    rows: float
+    active_experts: float
+    most_rows: float
+    n: float
+    k: float
+    a_B: float
+    b_B: float
+    c_B: float
+    unpack_op: float
+
+
+class StreamWork(NamedTuple):
+    """Anything else as :func:`hwmodels.gpu.vector.vector_kernel` sees it."""
+
+    rows: float
+    read_B: float
+    write_B: float
+    flop: float
+    special_op: float
+    trips: float
+    rows_per_sm: float
+
+
 def analytic_time(operator: Operator, model: GpuModel) -> KernelTime:
     """Cost one operator; a kind without kernels of its own is streamed like a vector kernel of its bytes and work."""
     return _KERNELS.get(operator.kind, _stream)(operator, model)
@@ -85,58 +136,65 @@ def _read_write_B(operator: Operator) -> tuple[float, float]:
     return read_B, write_B
 
 
-def _gemm(operator: Gemm, model: GpuModel) -> KernelTime:
-    """Bytes per element follow from what the kernel touches, so that fused neighbours change them."""
+def gemm_work(operator: Gemm) -> GemmWork:
+    """Reduce a product to numbers; bytes follow from what the kernel touches, so that fused neighbours change them."""
     weights_B = _role_B(operator, Role.WEIGHT, Role.SCALES)
     input_B = _role_B(operator, Role.INPUT, Role.METADATA)
     output_B = _role_B(operator, Role.OUTPUT, Role.KV_WRITE)
     outputs = operator.batch * operator.m * operator.n
-    compute = compute_format(operator.activations, operator.weights)
-    mma = model.compute_format(compute.mma)
-    return gemm_kernel(
-        operator.m,
-        operator.n,
-        operator.k,
-        operator.batch,
-        input_B / (operator.batch * operator.m * operator.k),
-        weights_B / (operator.batch * operator.n * operator.k),
-        output_B / outputs,
-        model.mma_rate(compute.mma),
-        _gemm_format(mma, model),
-        compute.weight_unpack_op,
-        (CORE_PRODUCT_OP if operator.on_cores else 0.0) + SLOT_FLOP * operator.fused_ops / (outputs * operator.k),
-        model.params,
-        model.gemm,
+    on_cores = CORE_PRODUCT_OP if operator.on_cores else 0.0
+    return GemmWork(
+        m=operator.m,
+        n=operator.n,
+        k=operator.k,
+        batch=operator.batch,
+        a_B=input_B / (operator.batch * operator.m * operator.k),
+        b_B=weights_B / (operator.batch * operator.n * operator.k),
+        c_B=output_B / outputs,
+        unpack_op=compute_format(operator.activations, operator.weights).weight_unpack_op,
+        row_op=(CORE_PRODUCT_OP if operator.on_cores else 0.0)
+        + SLOT_FLOP * operator.fused_ops / (outputs * operator.k),
     )
 
 
-def _gemm_format(mma: str, model: GpuModel) -> MmaCoefficients:
-    return gemm_format(_GEMM_FORMATS.get(mma, F16), model.gemm)
+def _gemm(operator: Gemm, model: GpuModel) -> KernelTime:
+    mma = compute_format(operator.activations, operator.weights).mma
+    w = gemm_work(operator)
+    coefficients = gemm_format(format_code(mma, model), model.gemm)
+    return gemm_kernel(*w[:7], model.mma_rate(mma), coefficients, w.unpack_op, w.row_op, model.params, model.gemm)
+
+
+def format_code(mma: str, model: GpuModel) -> int:
+    """Return the code of the kernels that compute products in ``mma``, see :func:`hwmodels.gpu.gemm.gemm_format`."""
+    return _GEMM_FORMATS.get(model.compute_format(mma), F16)
 
 
 def _role_B(operator: Operator, *roles: Role) -> float:
     return sum(t.size_B for t in operator.tensors if t.role in roles)
 
 
-def _grouped(operator: GroupedGemm, model: GpuModel) -> KernelTime:
-    compute = compute_format(operator.activations, operator.weights)
+def grouped_work(operator: GroupedGemm, c: GemmCoefficients) -> GroupedWork:
+    """Reduce the products of a layer's experts to numbers."""
     rows, active = operator.load.rows, max(operator.load.active, 1e-9)
-    return grouped_gemm_kernel(
-        rows,
-        active,
-        operator.load.max_tokens,
-        operator.n,
-        operator.k,
-        _role_B(operator, Role.INPUT, Role.METADATA) / max(rows * operator.k, 1e-9),
-        _role_B(operator, Role.WEIGHT, Role.SCALES) / (active * operator.n * operator.k),
-        _role_B(operator, Role.OUTPUT) / max(rows * operator.n, 1e-9),
-        model.mma_rate(compute.mma),
-        _gemm_format(model.compute_format(compute.mma), model),
-        compute.weight_unpack_op
-        + SLOT_FLOP * operator.fused_ops / (active * operator.n * operator.k * model.gemm.unpack_cost),
-        model.params,
-        model.gemm,
+    return GroupedWork(
+        rows=rows,
+        active_experts=active,
+        most_rows=operator.load.max_tokens,
+        n=operator.n,
+        k=operator.k,
+        a_B=_role_B(operator, Role.INPUT, Role.METADATA) / max(rows * operator.k, 1e-9),
+        b_B=_role_B(operator, Role.WEIGHT, Role.SCALES) / (active * operator.n * operator.k),
+        c_B=_role_B(operator, Role.OUTPUT) / max(rows * operator.n, 1e-9),
+        unpack_op=compute_format(operator.activations, operator.weights).weight_unpack_op
+        + SLOT_FLOP * operator.fused_ops / (active * operator.n * operator.k * c.unpack_cost),
     )
+
+
+def _grouped(operator: GroupedGemm, model: GpuModel) -> KernelTime:
+    mma = compute_format(operator.activations, operator.weights).mma
+    w = grouped_work(operator, model.gemm)
+    coefficients = gemm_format(format_code(mma, model), model.gemm)
+    return grouped_gemm_kernel(*w[:8], model.mma_rate(mma), coefficients, w.unpack_op, model.params, model.gemm)
 
 
 def attention_shapes(operator: Attention, model: GpuModel, backend: int) -> list[AttentionShape]:
@@ -166,11 +224,15 @@ def attention_shapes(operator: Attention, model: GpuModel, backend: int) -> list
     ]
 
 
+def attention_backend(operator: Attention, model: GpuModel) -> int:
+    """Return the code of the kernels that run an attention on this GPU."""
+    backend = BACKENDS[operator.backend]
+    return FLASH2_PAGED if backend == FLASH3 and not model.has_flash3 else backend
+
+
 def _attention(operator: Attention, model: GpuModel) -> KernelTime:
     """All groups of the step share one launch."""
-    backend = BACKENDS[operator.backend]
-    if backend == FLASH3 and not model.has_flash3:
-        backend = FLASH2_PAGED
+    backend = attention_backend(operator, model)
     shapes = attention_shapes(operator, model, backend)
     # Kernels split keys only when the tiles of the whole launch are few; a group alone counts its own.
     tiles = 0.0
@@ -190,52 +252,32 @@ def _attention_launch(shapes: Sequence[AttentionShape], tiles: float, model: Gpu
     return attention_finish(work, model.params, model.attention)
 
 
-def _vector(operator: Vector, model: GpuModel) -> KernelTime:
+def stream_work(operator: Operator) -> StreamWork:
+    """Reduce an operator that streams through the ordinary cores to numbers."""
     read_B, write_B = _read_write_B(operator)
+    if isinstance(operator, (Gather, KvWrite)):  # rows moved by index are copies
+        name = "copy" if operator.implementation == "ideal" else operator.implementation
+        shape = framework_shape(FRAMEWORK[name], 1.0, 1.0)
+        elements = write_B / max(operator.element_B, 1e-9)
+        ops = max(SLOT_FLOP * operator.vector_ops, shape.flop * elements)
+        return StreamWork(1.0, read_B, write_B, ops, 0.0, shape.trips, shape.rows_per_sm)
+    if not isinstance(operator, Vector):
+        return StreamWork(1.0, read_B, write_B, SLOT_FLOP * operator.vector_ops, 0.0, 0.0, IDEAL_ROWS_PER_SM)
     if operator.implementation == "ideal":
         trips = 0.0 if operator.reduction == "none" else IDEAL_TRIPS
         ops, rows_per_sm = SLOT_FLOP * (operator.vector_ops - operator.special_ops), IDEAL_ROWS_PER_SM
     else:
         shape = framework_shape(FRAMEWORK[operator.implementation], operator.rows, operator.columns)
         ops, trips, rows_per_sm = shape.flop * operator.elements, shape.trips, shape.rows_per_sm
-    return vector_kernel(
-        operator.rows, read_B, write_B, ops, operator.special_ops, trips, rows_per_sm, 0.0, model.params, model.vector
-    )
-
-
-def _move(operator: Gather | KvWrite, model: GpuModel) -> KernelTime:
-    """Rows moved by index are copies."""
-    read_B, write_B = _read_write_B(operator)
-    name = "copy" if operator.implementation == "ideal" else operator.implementation
-    shape = framework_shape(FRAMEWORK[name], 1.0, 1.0)
-    elements = write_B / max(operator.element_B, 1e-9)
-    ops = max(SLOT_FLOP * operator.vector_ops, shape.flop * elements)
-    return vector_kernel(
-        1.0, read_B, write_B, ops, 0.0, shape.trips, shape.rows_per_sm, 0.0, model.params, model.vector
-    )
+    return StreamWork(operator.rows, read_B, write_B, ops, operator.special_ops, trips, rows_per_sm)
 
 
 def _stream(operator: Operator, model: GpuModel) -> KernelTime:
-    read_B, write_B = _read_write_B(operator)
-    return vector_kernel(
-        1.0,
-        read_B,
-        write_B,
-        SLOT_FLOP * operator.vector_ops,
-        0.0,
-        0.0,
-        IDEAL_ROWS_PER_SM,
-        0.0,
-        model.params,
-        model.vector,
-    )
+    return vector_kernel(*stream_work(operator), 0.0, model.params, model.vector)
 
 
 _KERNELS: dict[str, Callable[[Any, GpuModel], KernelTime]] = {
     "gemm": _gemm,
     "grouped_gemm": _grouped,
     "attention": _attention,
-    "vector": _vector,
-    "gather": _move,
-    "kv_write": _move,
 }

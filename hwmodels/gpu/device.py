@@ -9,7 +9,7 @@ from hwmodels.device import Cost, Execution, Kernel, Level, mean_cost
 from hwmodels.gpu.analytic import analytic_time
 from hwmodels.gpu.clock import settle_clock, slow_share, step_clock
 from hwmodels.gpu.cycle.level import cycle_time, is_simulated
-from hwmodels.gpu.energy import compute_name, kernel_work
+from hwmodels.gpu.energy import compute_name, kernel_work, operator_work
 from hwmodels.gpu.model import GpuModel, gpu_model
 from hwmodels.gpu.params import KernelTime
 from hwmodels.gpu.power import (
@@ -64,7 +64,7 @@ class Gpu:
         mma = self.model.compute_format(compute_name(operator))
         model = self._at(operator, mma, clock)
         time = self._time(operator, model)
-        return self._cost(operator, time, kernel_work(operator, time, mma, model.params), clock)
+        return self._cost(operator, time, kernel_work(operator_work(operator, mma), time, model.params), clock)
 
     def execute(self, kernels: Sequence[Kernel]) -> Execution:
         """Run kernels back to back, again and again; the clock falls until the mean power keeps the limit.

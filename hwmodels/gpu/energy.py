@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from hwmodels.gpu.grouped_gemm import row_tiles
 from hwmodels.gpu.params import GpuParams, KernelTime
 from hwmodels.gpu.power import KernelWork, padded_rows
+from simulator.core.formula import formula
 from workloads.formats import compute_format
 from workloads.operators import Attention, Gemm, GroupedGemm, Operator, Role, Vector
 
-__all__ = ["compute_name", "kernel_work"]
+__all__ = ["OperatorWork", "compute_name", "kernel_work", "operator_work"]
 
 _BITS = {"fp32": 32.0, "tf32": 32.0, "bf16": 16.0, "fp16": 16.0, "fp8": 8.0, "int8": 8.0, "fp4": 4.0, "int4": 4.0}
 
@@ -27,44 +30,82 @@ _SCORE_OPS = 14.0
 _REDUCTION_OPS = {"none": 0.0, "row": 60.0, "softmax": 210.0}
 
 
-def kernel_work(operator: Operator, time: KernelTime, mma: str, gpu: GpuParams) -> KernelWork:
+class OperatorWork(NamedTuple):
+    """What an operator asks of any GPU; what its kernels really do follows with their time."""
+
+    mma_flop: float  # on the matrix units, rows that only fill tiles included
+    mma_bits: float
+    warp_mma: float  # 1: issued warp by warp
+    vector_flop: float  # on the ordinary cores
+    issue_bound: float  # 1: what keeps those busy counts, if it is more
+    special_op: float
+    l2_B: float  # out of L2; less than zero: as its kernels move it
+
+
+def operator_work(operator: Operator, mma: str) -> OperatorWork:
     """Return the work of one launch on one device.
 
     Parameters
     ----------
     operator
         What is computed.
-    time
-        What it costs on `gpu`, at the clock of `gpu`.
     mma
         The format the tensor cores compute in.
-    gpu
-        The device.
     """
     special = 0.0
     mma_flop, vector_flop = operator.flops + _padded_flop(operator), operator.vector_ops
+    issue_bound = 0.0
     if isinstance(operator, Gemm) and operator.on_cores:
         mma_flop, vector_flop = 0.0, vector_flop + operator.flops
     elif isinstance(operator, Attention):
         special = operator.heads * operator.pairs
         vector_flop += special * (_SCORE_OPS - 1.0)
     elif not isinstance(operator, (Gemm, GroupedGemm)):
+        # Framework kernels spend most instructions on addresses.
+        issue_bound = 1.0
         if isinstance(operator, Vector):
             special = operator.special_ops
             vector_flop += _REDUCTION_OPS[operator.reduction] * operator.elements - special
-        # Framework kernels spend most instructions on addresses: what keeps the pipes busy counts, if it is more.
-        issued = time.compute_s * gpu.sms * gpu.clock_Hz * gpu.vector_flop_per_clock
-        vector_flop = max(vector_flop, issued)
-    return KernelWork(
+    return OperatorWork(
         mma_flop=mma_flop,
         mma_bits=_BITS[mma],
         warp_mma=float(isinstance(operator, Attention) and operator.backend.startswith("flash2")),
         vector_flop=vector_flop,
+        issue_bound=issue_bound,
         special_op=special,
-        l2_B=_l2_B(operator, time),
-        hbm_read_B=time.hbm_read_B,
-        hbm_write_B=time.hbm_write_B,
-        link_B=0.0,
+        l2_B=_expert_l2_B(operator) if isinstance(operator, GroupedGemm) else -1.0,
+    )
+
+
+@formula
+def kernel_work(work: OperatorWork, time: KernelTime, gpu: GpuParams) -> KernelWork:
+    """Return the work of one launch as energy sees it.
+
+    Parameters
+    ----------
+    work
+        What the operator asks for.
+    time
+        What it costs on `gpu`, at the clock of `gpu`.
+    gpu
+        The device.
+    """
+    vector_flop = work.vector_flop
+    if work.issue_bound > 0.0:
+        vector_flop = max(vector_flop, time.compute_s * gpu.sms * gpu.clock_Hz * gpu.vector_flop_per_clock)
+    l2_B = work.l2_B
+    if l2_B < 0.0:  # all traffic of device memory passes the L2
+        l2_B = max(time.l2_B, time.hbm_read_B + time.hbm_write_B)
+    return KernelWork(
+        work.mma_flop,
+        work.mma_bits,
+        work.warp_mma,
+        vector_flop,
+        work.special_op,
+        l2_B,
+        time.hbm_read_B,
+        time.hbm_write_B,
+        0.0,
     )
 
 
@@ -73,13 +114,8 @@ def _expert_tiles(operator: GroupedGemm, tile_rows: float) -> float:
     return row_tiles(load.rows, max(load.active, 1e-9), load.max_tokens, tile_rows)
 
 
-def _l2_B(operator: Operator, time: KernelTime) -> float:
-    """Bytes out of L2, which all traffic of device memory passes.
-
-    Thread blocks of one expert share its weights and fetch only rows that exist, whatever tile the time is for.
-    """
-    if not isinstance(operator, GroupedGemm):
-        return max(time.l2_B, time.hbm_read_B + time.hbm_write_B)
+def _expert_l2_B(operator: GroupedGemm) -> float:
+    """Bytes out of L2: thread blocks of one expert share its weights and fetch only rows that exist, whatever tile."""
     moved_B = dict.fromkeys(Role, 0.0)
     for tensor in operator.tensors:
         moved_B[tensor.role] += tensor.size_B
