@@ -152,8 +152,7 @@ def gemm_work(operator: Gemm) -> GemmWork:
         b_B=weights_B / (operator.batch * operator.n * operator.k),
         c_B=output_B / outputs,
         unpack_op=compute_format(operator.activations, operator.weights).weight_unpack_op,
-        row_op=(CORE_PRODUCT_OP if operator.on_cores else 0.0)
-        + SLOT_FLOP * operator.fused_ops / (outputs * operator.k),
+        row_op=on_cores + SLOT_FLOP * operator.fused_ops / (outputs * operator.k),
     )
 
 
