@@ -16,6 +16,7 @@ from hwmodels.device import Device, Level
 from hwmodels.gpu.spec import GpuSpec
 from hwmodels.network import Network
 from hwmodels.parts import DeviceSpec
+from hwmodels.pim.spec import PimSpec
 
 __all__ = ["DEVICE_KINDS", "DeviceKind", "build_device", "references"]
 
@@ -36,6 +37,11 @@ DEVICE_KINDS: Mapping[str, DeviceKind] = {
         GpuSpec,
         "hwmodels.gpu.device:build_gpu",
         "kernels were compared with measurements (`ridgeline validate --level cycle`), whole runs were not",
+    ),
+    "pim": DeviceKind(
+        PimSpec,
+        "hwmodels.pim.device:build_pim",
+        "command programs were compared with other simulators (`ridgeline replay pim`), whole runs were not",
     ),
 }
 

@@ -41,6 +41,7 @@ class Organisation(SpecRecord):
     rank: Count = 1
     pseudochannel: Count = 1
     sid: Count = 1
+    bundle: Count = 1  # of banks that compute together, between rank and bank group
     bankgroup: Count = 1
     bank: Count
     row: Count
@@ -240,7 +241,7 @@ def resolve(spec: DramStandard, organisation: str, shape: Organisation, speed: s
     lengths = {command: round(value * per) for command, value in spec.command_clocks.items()}
     rows = [row for given in spec.constraints for row in _adjusted(given, timings, lengths, per, spec.name)]
     counts = {"Channel": 1, "Rank": shape.rank, "PseudoChannel": shape.pseudochannel, "Sid": shape.sid}
-    counts |= {"BankGroup": shape.bankgroup, "Bank": shape.bank}
+    counts |= {"Bundle": shape.bundle, "BankGroup": shape.bankgroup, "Bank": shape.bank}
     return Dram(
         standard=spec.name,
         organisation=organisation,

@@ -16,18 +16,23 @@ from hwmodels.gpu.attention import AttentionCoefficients, attention_kernel
 from hwmodels.gpu.gemm import GemmCoefficients, gemm_format, gemm_kernel
 from hwmodels.gpu.params import GpuParams
 from hwmodels.gpu.vector import VectorCoefficients, framework_shape, vector_kernel
+from hwmodels.pim.energy import pim_energy
+from hwmodels.pim.params import pim_params
 from simulator.core.formula import FORMULAS, HOUSE_JIT, register_formulas
 
 pytestmark = pytest.mark.slow
 
 SPEC = load_hardware("h200").device
 GPU = SPEC.params()
+PIM = load_hardware("logic-pim").device
 RECORDS = {
     "GemmCoefficients": gpu_coefficients(SPEC, "gemm", GemmCoefficients),
     "AttentionCoefficients": gpu_coefficients(SPEC, "attention", AttentionCoefficients),
     "VectorCoefficients": gpu_coefficients(SPEC, "vector", VectorCoefficients),
     "GpuParams": GPU,
     "LinkParams": SPEC.link.params(),
+    "PimEnergy": pim_energy(PIM),
+    "PimParams": pim_params(PIM),
 }
 ENOUGH = 60  # argument lists per formula
 #: Logarithms of factorials differ by their last digit between C libraries, and large ones cancel.

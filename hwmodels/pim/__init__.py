@@ -1,0 +1,1 @@
+"""Memory that computes: banks, bank groups or the logic die multiply what they read."""

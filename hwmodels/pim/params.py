@@ -1,0 +1,121 @@
+"""The numbers that formulas of memory that computes see, derived from its specification and its constraint table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hwmodels.pim.spec import PimSpec
+from hwmodels.pim.table import pim_dram, spacing
+from simulator.core.errors import InputError
+
+__all__ = ["PimParams", "pim_params"]
+
+
+class PimParams(NamedTuple):
+    """One unit. Times are of one channel; channels run side by side."""
+
+    channels: float  # each commanded on its own
+    banks: float  # that one compute command reads
+    burst_B: float  # of one bank
+    row_bursts: float  # that an open row holds in each bank
+    gap_s: float  # from one compute command to the next on open rows
+    row_gap_s: float  # what a change of row adds
+    close_s: float  # of that, before the row may be closed: results move meanwhile
+    open_s: float  # from idle to the first compute command
+    refresh_s: float  # what a refresh adds
+    refresh_every_s: float
+    flop_per_s: float  # of the multipliers of a channel on 16-bit operands
+    read_again: float  # 1: a burst is read again for more inputs than meet it at full rate
+    bank_split: float  # most banks that share the inputs of one result
+    accumulators: float  # results a bank keeps before they must be moved
+    buffer_B: float  # inputs a channel holds
+    packed: float  # 1: weights fill rows from result to result
+    load_s: float  # one burst into the input buffers
+    turn_s: float  # changing from computing to loading and back
+    move_s: float  # results of all banks moved once, with changes of mode
+    hides_loads: float
+    hides_moves: float
+    external_Bps: float  # what leaves the unit's memory
+    vector_op_per_s: float  # of the processor beside it
+    special_ops: float  # operations of the processor for one exponential, division or root
+    sram_B: float
+    softmax_in_memory: float
+
+    @property
+    def stream_Bps(self) -> float:
+        """Bytes per second computed on in open rows, whole unit."""
+        return self.channels * self.banks * self.burst_B / self.gap_s
+
+    @property
+    def flops(self) -> float:
+        """FLOP/s of all multipliers on 16-bit operands."""
+        return self.channels * self.flop_per_s
+
+
+def pim_params(spec: PimSpec) -> PimParams:
+    """Derive the numbers; times are latencies of the constraint table.
+
+    A change of row adds, to the gap between compute commands, closing, precharging and opening; where groups of banks
+    take turns, only what does not fit beside the commands of the other groups.
+
+    Raises
+    ------
+    InputError
+        If the table does not say how long its commands wait for each other.
+    """
+    dram, names, compute = pim_dram(spec), spec.commands, spec.compute
+    tick_s = dram.tick_s
+
+    def wait_s(before: str, after: str, within: str = "Bank") -> float:
+        return spacing(dram, before, after, within) * tick_s
+
+    gap_s = wait_s(names.compute, names.compute, names.compute_within)
+    if gap_s <= 0.0:
+        raise InputError(f"{spec.name}: {dram.standard} has no constraint from {names.compute} to {names.compute}")
+    open_s = wait_s(names.activate, names.compute)
+    close_s = wait_s(names.compute, names.precharge)
+    precharge_s = wait_s(names.precharge, names.activate)
+    columns = float(dram.bursts_per_row)
+    period_s = max((columns - 1.0) * gap_s + open_s + close_s, wait_s(names.activate, names.precharge)) + precharge_s
+    period_s = max(period_s, wait_s(names.activate, names.activate))
+    turns = float(compute.turns)
+    channels = float(spec.all_channels)
+    external_Bps = spec.hbm.bandwidth_Bps / channels
+    banks = float(compute.banks or 0)
+    if compute.bandwidth_multiplier is not None:
+        banks = compute.bandwidth_multiplier * external_Bps * gap_s / dram.burst_B
+    stream_Bps = banks * dram.burst_B / gap_s
+    flop_per_s = 2.0 * (compute.macs or 0) * compute.clock_Hz
+    if compute.op_per_byte is not None:
+        flop_per_s = compute.op_per_byte * stream_Bps
+    move_gap_s = max(tick_s, wait_s(names.move[0], names.move[0], names.move_within))
+    mode_s = 2.0 * (wait_s(names.mode, names.compute) if names.mode is not None else 0.0)
+    processor = spec.processor
+    return PimParams(
+        channels=channels,
+        banks=banks,
+        burst_B=float(dram.burst_B),
+        row_bursts=columns,
+        gap_s=gap_s,
+        row_gap_s=max(period_s / turns, columns * gap_s) - columns * gap_s,
+        close_s=close_s if turns == 1.0 else 0.0,
+        open_s=open_s,
+        refresh_s=dram.timings["nRFC"] * tick_s,
+        refresh_every_s=dram.timings["nREFI"] * tick_s,
+        flop_per_s=flop_per_s,
+        read_again=float(compute.read_again),
+        bank_split=float(compute.bank_split),
+        accumulators=float(compute.accumulators),
+        buffer_B=spec.operands.buffer_B,
+        packed=float(spec.operands.packed),
+        load_s=max(tick_s, wait_s(names.load, names.load)) / spec.operands.load_bursts,
+        turn_s=max(wait_s(names.load, names.compute) + wait_s(names.compute, names.load) - gap_s, 0.0),
+        move_s=len(names.move) * move_gap_s + mode_s,
+        hides_loads=float(spec.operands.hides_loads),
+        hides_moves=float(spec.operands.hides_moves),
+        external_Bps=spec.hbm.bandwidth_Bps,
+        vector_op_per_s=processor.lanes * processor.clock_Hz,
+        special_ops=processor.special_ops,
+        sram_B=processor.sram_B,
+        softmax_in_memory=float(processor.in_memory),
+    )

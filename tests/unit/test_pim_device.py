@@ -1,0 +1,131 @@
+"""Memory that computes as a device: every operator, closed forms by hand, parts of energy, what its records say."""
+
+from __future__ import annotations
+
+import pytest
+
+from hwmodels.catalog import bundled, load_hardware
+from hwmodels.device import RESOURCES, Kernel
+from hwmodels.pim.closed_form import product_time
+from hwmodels.pim.device import Pim
+from hwmodels.pim.layout import Product
+from hwmodels.pim.params import PimParams
+from hwmodels.pim.table import pim_dram
+from hwmodels.system import build_system
+from workloads.catalog import load_model
+from workloads.formats import load_format
+from workloads.operators import Gemm
+from workloads.parallel import Parallelism
+from workloads.precision import Precision
+from workloads.step import Step
+from workloads.transformer import build_graph
+
+DEVICES = tuple(bundled("pim"))
+BF16 = load_format("bf16")
+
+
+def _device(name: str, level: str = "analytic", *overrides: str) -> Pim:
+    device = build_system(load_hardware(name, overrides), level).device  # type: ignore[arg-type]
+    assert isinstance(device, Pim)
+    return device
+
+
+def _gemm(m: int, n: int, k: int) -> Gemm:
+    return Gemm(name="y", m=m, n=n, k=k, activations=BF16, weights=BF16, output=BF16)
+
+
+def _matrix(m: float, n: float, k: float) -> Product:
+    return Product(1.0, m, n, k, 2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("model", ["mixtral-8x7b", "deepseek-v3"])
+def test_every_operator_of_a_model_is_costed(name: str, model: str) -> None:
+    device = _device(name)
+    graph = build_graph(load_model(model), Step.of((4, 1, 300), (1, 64, 0)), Precision.of(), Parallelism(tp=2))
+    for operator, _ in graph:
+        cost = device.cost(operator)
+        assert cost.time_s > 0.0
+        assert set(cost.resource_s) <= set(RESOURCES)
+        assert min(cost.resource_s.values()) >= 0.0
+        assert min(cost.energy_J.values()) >= 0.0
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_record_agrees_with_its_table(name: str) -> None:
+    device = _device(name)
+    spec, dram = device.spec, pim_dram(device.spec)
+    channels = spec.all_channels
+    assert device.idle_W == pytest.approx(spec.power.idle_W, rel=0.05)
+    assert channels * dram.peak_Bps == pytest.approx(spec.hbm.bandwidth_Bps, rel=0.01)
+    assert channels * dram.banks * dram.rows * dram.bursts_per_row * dram.burst_B == spec.hbm.capacity_B
+    assert device.params.banks <= dram.banks * 1.01
+
+
+@pytest.mark.parametrize(
+    ("name", "multiplier"),
+    [("bank-pim", 16.0), ("logic-pim", 4.0), ("bank-group-pim", 4.0), ("attacc", 16.0 * 4 / 6), ("attacc-buffer", 1.0)],
+)
+def test_bandwidth_with_rows_open_over_what_leaves_the_memory(name: str, multiplier: float) -> None:
+    device = _device(name)
+    assert device.params.stream_Bps / device.params.external_Bps == pytest.approx(multiplier, rel=0.01)
+
+
+def test_peak_of_logic_pim_is_the_papers() -> None:
+    # 32 modules x 512 multiply-adds x 650 MHz = 21.3 TFLOP/s a stack, 8 Op/B at 2.66 TB/s.
+    device = _device("logic-pim")
+    assert device.params.flops / device.spec.stacks == pytest.approx(21.3e12, rel=0.002)
+    assert device.params.flops / device.params.stream_Bps == pytest.approx(8.0, rel=0.01)
+
+
+def test_attacc_reaches_its_papers_bandwidth_with_rows_changing() -> None:
+    # 40 stacks at 9 times 670.4 GB/s: 242 TB/s; ours is one eighth, refresh included.
+    time = product_time(_matrix(1.0, 81920.0, 8192.0), _device("attacc").params)
+    assert 81920 * 8192 * 2 / time.time_s == pytest.approx(242e12 / 8, rel=0.15)
+
+
+def test_product_by_hand() -> None:
+    # 80 channels of 64 banks, inputs of a result in one bank: 2 results a bank, 8192 / 16 bursts each.
+    p = _device("attacc").params._replace(refresh_s=0.0, bank_split=1.0, buffer_B=1e9, channels=1.0, external_Bps=1e30)
+    time = product_time(_matrix(1.0, 128.0, 8192.0), p)
+    bursts, rows = 2 * 512, 32
+    row_change_s = (8 + 19 + 19 - 6) * 0.769e-9
+    expected = 512 * 4 * 0.769e-9 + bursts * 6 * 0.769e-9 + rows * row_change_s + 19 * 0.769e-9
+    assert time.time_s == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_burst_is_read_again_in_banks_and_waits_on_the_logic_die() -> None:
+    bank, logic = _device("bank-pim"), _device("logic-pim")
+    for device, factor in ((bank, 8.0), (logic, 1.0)):
+        one, eight = (device.cost(_gemm(m, 8192, 8192)) for m in (1, 8))
+        assert eight.time_s / one.time_s == pytest.approx(factor, rel=0.02)
+        assert eight.energy_J["bank"] / one.energy_J["bank"] == pytest.approx(factor, rel=0.02)
+    assert logic.cost(_gemm(32, 8192, 8192)).bound == "compute"
+    assert bank.cost(_gemm(32, 8192, 8192)).bound == "bank"
+
+
+def test_knobs_of_the_stacked_template() -> None:
+    four, eight = (_device("stacked-3d", "analytic", f"compute.bandwidth_multiplier={m}") for m in (4, 8))
+    thin = _device("stacked-3d", "analytic", "compute.op_per_byte=2")
+    matrix = _gemm(1, 16384, 16384)
+    assert four.cost(matrix).time_s / eight.cost(matrix).time_s == pytest.approx(2.0, rel=0.05)
+    assert thin.cost(_gemm(8, 8192, 8192)).time_s / four.cost(_gemm(8, 8192, 8192)).time_s == pytest.approx(
+        4.0, rel=0.05
+    )
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_energy_adds_up_and_roofline_is_a_bound(name: str) -> None:
+    device, bound = _device(name), _device(name, "roofline")
+    kernels = [Kernel(_gemm(1, 4096, 4096), repeat=3), Kernel(_gemm(4, 1024, 4096))]
+    run = device.execute(kernels)
+    assert sum(run.energy_J.values()) == pytest.approx(run.power_W * run.time_s)
+    assert run.time_s == pytest.approx(3 * run.costs[0].time_s + run.costs[1].time_s)
+    assert bound.execute(kernels).time_s < run.time_s
+
+
+def test_refresh_costs_its_share() -> None:
+    p: PimParams = _device("pim-gpt").params
+    with_refresh = product_time(_matrix(1.0, 8192.0, 8192.0), p).time_s
+    without = product_time(_matrix(1.0, 8192.0, 8192.0), p._replace(refresh_s=0.0)).time_s
+    assert with_refresh / without == pytest.approx(1.0 / (1.0 - 455 / 6825), rel=1e-3)
