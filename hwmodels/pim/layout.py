@@ -49,8 +49,14 @@ class Layout(NamedTuple):
 
 @formula
 def _whole(count: float) -> float:
-    """Round up, but not for the last digit of a quotient, in which compiled code may differ."""
-    return float(math.ceil(count - 1e-9))
+    """Round up, but not for the last digits of a quotient, in which compiled code may differ."""
+    return float(math.ceil(count * (1.0 - 1e-12)))
+
+
+@formula
+def _held(count: float) -> float:
+    """Round down, at least to one, the same way."""
+    return max(1.0, float(math.floor(count * (1.0 + 1e-12))))
 
 
 @formula
@@ -59,8 +65,8 @@ def product_layout(job: Product, split_banks: float, split_channels: float, p: P
 
     Independent products take channels side by side; one that is left over takes a round of its own.
     """
-    across = max(1.0, math.floor(p.channels / job.copies)) if job.copies > 1.0 else p.channels
-    beside = math.floor(p.channels / across)
+    across = _held(p.channels / job.copies) if job.copies > 1.0 else p.channels
+    beside = _held(p.channels / across)
     rounds = _whole(job.copies / beside)
     results = _whole(job.n / (across / split_channels * (p.banks / split_banks)))
     burst_elements = p.burst_B / job.weight_B
@@ -70,9 +76,9 @@ def product_layout(job: Product, split_banks: float, split_channels: float, p: P
     per_piece = _whole(inputs / pieces / split_banks / burst_elements)  # bursts of one result
     at_speed = p.flop_per_s * p.gap_s * job.weight_B / job.compute_B / (p.banks * p.burst_B)
     if p.read_again > 0.5:
-        held = max(1.0, math.floor(at_speed + 1e-9))
+        held = _held(at_speed)
     else:
-        held = max(1.0, math.floor(p.buffer_B / (inputs * job.input_B)))
+        held = _held(p.buffer_B / (inputs * job.input_B))
     passes = _whole(job.m / held)
     bursts = pieces * results * per_piece
     stretch = max(1.0, job.m / passes / at_speed)
