@@ -14,7 +14,7 @@ __all__ = ["RESOURCES", "Cost", "Device", "Execution", "Kernel", "Level", "mean_
 Level = Literal["roofline", "analytic", "cycle"]
 
 #: What can bound a kernel: matrix or vector pipes, special-function and unpacking work, device memory, last-level
-#: cache, links, and what a kernel of no work would take; of memory that computes, its banks, the buffers of operands and
+#: cache, links, and what a kernel of no work would take; of memory that computes, its banks, its operand buffers and
 #: the processor beside it. Other kinds of device add resources of their own here.
 RESOURCES = ("compute", "special", "hbm", "l2", "link", "launch", "bank", "buffer", "asic")
 
