@@ -6,9 +6,9 @@ the device's family. Fields are SI floats with the unit in their name; files wri
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hwmodels.gpu.spec import (
     FORMAT_FALLBACK,
@@ -35,6 +35,7 @@ __all__ = [
     "HostSpec",
     "LinkSpec",
     "MemorySpec",
+    "PlacementSpec",
     "PowerSpec",
     "StorageSpec",
     "SystemSpec",
@@ -46,10 +47,36 @@ __all__ = [
 
 
 class UnitSpec(SpecRecord):
-    """Some devices of one kind in each node."""
+    """Some devices of one kind in each node.
 
+    The first unit of a system is the one that models are spread over. A further one stands beside it: on the same
+    memory (``memory: gpu``), or with a memory of its own that holds part of the model and is reached over links.
+    """
+
+    name: Name | None = None  # in placements and reports; the type of the device when not said
     device: Annotated[DeviceSpec, OneOf({name: kind.record for name, kind in DEVICE_KINDS.items()})]
     count: Count = 1
+    memory: Name | None = None  # the unit whose memory it computes in; its own when not said
+    holds: Annotated[tuple[Literal["weights", "kv"], ...], Field(strict=False)] = ("weights", "kv")  # own memory
+    joined: Literal["link", "network"] = "link"  # how the first unit reaches its memory
+    runs: Annotated[tuple[str, ...], Field(strict=False)] | None = None  # kinds of operator; all it can when not said
+
+
+class PlacementSpec(SpecRecord):
+    """Which unit runs which operator; see ``simulator/engine/placement.py``."""
+
+    policy: Name  # fixed, fastest, intensity, co-processing
+    kinds: dict[str, str] = Field(default_factory=dict)  # fixed: unit by kind of operator; the rest on the first
+    flop_per_B: Annotated[float, Field(gt=0)] | None = None  # intensity: operators below it leave the first unit
+    sections: Count = 1  # of a shared memory, each used by one unit at a time (bundles of banks)
+    kv_sections: Count | None = None  # of them, those with the cache of running sequences; all when not said
+    interleave: Count = 1  # parts of a batch that take turns, so that one waits for links while another computes
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if self.kv_sections is not None and self.kv_sections > self.sections:
+            raise ValueError(f"kv_sections {self.kv_sections} is more than the {self.sections} sections there are")
+        return self
 
 
 class SystemSpec(SpecRecord):
@@ -61,19 +88,56 @@ class SystemSpec(SpecRecord):
     network: LinkSpec | None = None  # between nodes, per device
     host: HostSpec | None = None  # per node
     storage: StorageSpec | None = None  # per node
+    placement: PlacementSpec | None = None  # where there are several units
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        names = self.unit_names
+        if len(set(names)) < len(names):
+            raise ValueError(f"units need names of their own, got {', '.join(names)}")
+        for name, unit in zip(names, self.units, strict=True):
+            if unit.memory is not None and unit.memory not in names[: names.index(name)]:
+                raise ValueError(f"unit {name} computes in the memory of {unit.memory!r}, which is no unit before it")
+        for kind, name in self.placement.kinds.items() if self.placement is not None else ():
+            if name not in names:
+                raise ValueError(f"placement of {kind} on {name!r}, but the units are {', '.join(names)}")
+        return self
+
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """What the units are called: as they say, or by their type, numbered where several have the same."""
+        names: list[str] = []
+        for unit in self.units:
+            own = unit.name or unit.device.type
+            taken = unit.name is None and own in names
+            names.append(f"{own}{len(names) + 1}" if taken else own)
+        return tuple(names)
 
     @property
     def device(self) -> DeviceSpec:
-        """The device of the system.
+        """The device that models are spread over: the only one, or the first where a placement says what others do.
 
         Raises
         ------
         UnsupportedError
-            If there are several kinds.
+            If there are several units and no placement.
         """
-        if len(self.units) > 1:
-            raise UnsupportedError(f"{self.name} mixes {len(self.units)} kinds of device: name the unit")
+        if len(self.units) > 1 and self.placement is None:
+            raise UnsupportedError(
+                f"{self.name} mixes {len(self.units)} kinds of device: name the unit, or say which runs what "
+                "(placement: {policy: fastest})"
+            )
         return self.units[0].device
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Parts that a model can be cut into within a node: devices of the first unit."""
+        return self.units[0].count if self.placement is not None else self.devices_per_node
+
+    @property
+    def ranks(self) -> int:
+        """Parts that a model can be cut into."""
+        return self.ranks_per_node * self.nodes
 
     @property
     def devices_per_node(self) -> int:
@@ -84,6 +148,14 @@ class SystemSpec(SpecRecord):
     def devices(self) -> int:
         """Devices in all nodes."""
         return self.devices_per_node * self.nodes
+
+    @property
+    def price_USD(self) -> float | None:
+        """Price of all devices and hosts together; None where a device's is not known."""
+        if any(unit.device.price_USD is None and unit.memory is None for unit in self.units):
+            return None
+        node = sum(unit.count * (unit.device.price_USD or 0.0) for unit in self.units)
+        return self.nodes * (node + ((self.host.price_USD or 0.0) if self.host is not None else 0.0))
 
     @property
     def link(self) -> LinkSpec:

@@ -1,4 +1,4 @@
-"""A system ready to run: its device with the links around it, at a level of detail."""
+"""A system ready to run: its units with the links around them, at a level of detail."""
 
 from __future__ import annotations
 
@@ -12,19 +12,49 @@ from hwmodels.kinds import build_device
 from hwmodels.network import Network
 from hwmodels.spec import LinkSpec, SystemSpec, as_gpu
 
-__all__ = ["Level", "System", "build_gpu_of", "build_system"]
+__all__ = ["Level", "System", "Unit", "build_gpu_of", "build_system"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One kind of device in a system, as the share of it that one rank of a model has."""
+
+    name: str
+    device: Device
+    per_rank: float = 1.0  # devices of this unit for each device of the first; below 1: ranks share one
+    memory: str = ""  # the unit whose memory it computes in, by name
+    holds: frozenset[str] = frozenset({"weights", "kv"})  # what lies in that memory
+    joined: str = "link"  # how the first unit reaches that memory
+    runs: frozenset[str] | None = None  # kinds of operator it is given; None: all that it can compute
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether the memory is another unit's."""
+        return self.memory != self.name
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Devices of one kind in nodes."""
+    """Units in nodes; a model is spread over the devices of the first one."""
 
     spec: SystemSpec
-    device: Device
+    units: tuple[Unit, ...]
+
+    @property
+    def device(self) -> Device:
+        """The device that models are spread over."""
+        return self.units[0].device
+
+    @property
+    def idle_W(self) -> float:
+        """Power of one rank while it waits, all its units together."""
+        return sum(unit.per_rank * unit.device.idle_W for unit in self.units)
 
     def scaled(self, resource: str, factor: float) -> System:
         """Return a system whose devices have more of ``hbm``, ``compute``, ``link`` or ``power``."""
-        return replace(self, device=self.device.scaled(resource, factor))
+        return replace(
+            self, units=tuple(replace(unit, device=unit.device.scaled(resource, factor)) for unit in self.units)
+        )
 
 
 def build_system(spec: SystemSpec, level: Level = "analytic") -> System:
@@ -33,21 +63,35 @@ def build_system(spec: SystemSpec, level: Level = "analytic") -> System:
     Raises
     ------
     UnsupportedError
-        If the system mixes kinds of devices, or has no such level.
+        If the system has several units and no placement, or a device has no such level.
     InputError
         If a device's or link's family has no coefficients.
     """
-    device = spec.device
-    network = spec.network or device.link
-    links = Network(
-        per_node=spec.devices_per_node,
-        intra=device.link.params(),
-        intra_library=_library(device.link),
-        inter=network.params(),
-        inter_library=_library(network),
-        host=device.host_link.params(),
-    )
-    return System(spec, build_device(device, links, level))
+    first = spec.device
+    network = spec.network or first.link
+    units: list[Unit] = []
+    for name, unit in zip(spec.unit_names, spec.units, strict=True):
+        links = Network(
+            per_node=spec.ranks_per_node if not units else unit.count,
+            intra=unit.device.link.params(),
+            intra_library=_library(unit.device.link),
+            inter=network.params(),
+            inter_library=_library(network),
+            host=unit.device.host_link.params(),
+        )
+        home = next((other for other in units if other.name == unit.memory), None)
+        units.append(
+            Unit(
+                name=name,
+                device=build_device(unit.device, links, level),
+                per_rank=unit.count / spec.units[0].count if spec.placement is not None else 1.0,
+                memory=name if home is None else home.memory,
+                holds=frozenset(unit.holds) if home is None else home.holds,
+                joined=unit.joined,
+                runs=None if unit.runs is None else frozenset(unit.runs),
+            )
+        )
+    return System(spec, tuple(units))
 
 
 def build_gpu_of(spec: SystemSpec, level: Level = "analytic") -> Gpu:

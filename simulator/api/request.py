@@ -99,10 +99,10 @@ def choose_parallelism(
         If the degrees do not divide the model, or need more devices than there are.
     """
     if tp is None and pp is None and ep is None and dp is None:
-        for candidate in range(hardware.devices_per_node, 0, -1):
-            if hardware.devices_per_node % candidate == 0 and _divides(model, candidate):
+        for candidate in range(hardware.ranks_per_node, 0, -1):
+            if hardware.ranks_per_node % candidate == 0 and _divides(model, candidate):
                 stages = min(hardware.nodes, sum(g.count for g in model.layers))
-                tp, pp, dp = candidate, stages, hardware.devices_per_node // candidate
+                tp, pp, dp = candidate, stages, hardware.ranks_per_node // candidate
                 break
     parallel = Parallelism(
         tp=1 if tp is None else tp,
@@ -113,9 +113,9 @@ def choose_parallelism(
         micro_batches=micro_batches,
     )
     parallel.check(model)
-    if parallel.devices > hardware.devices:
+    if parallel.devices > hardware.ranks:
         raise InputError(
-            f"tp x pp x dp = {parallel.devices} devices, but {hardware.name} has {hardware.devices}; "
+            f"tp x pp x dp = {parallel.devices} devices, but {hardware.name} has {hardware.ranks}; "
             "lower the degrees or name a larger system"
         )
     return parallel

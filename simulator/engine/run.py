@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hwmodels.device import Cost, Execution
+from hwmodels.device import Cost
 from hwmodels.system import System
+from simulator.engine.execution import StageRun, UnitUse, execute
 from simulator.engine.lowering import LaunchedKernel, lower
 from simulator.engine.profile import Profile
+from simulator.engine.schedule import Span
 from workloads.model import ModelSpec
 from workloads.moe import UNIFORM, Routing
 from workloads.parallel import Parallelism
@@ -32,6 +34,7 @@ class OperatorResult:
     parts: tuple[str, ...]
     count: int
     cost: Cost
+    unit: str  # of the system that ran it; pieces of one operator on several units are several results
 
     @property
     def time_s(self) -> float:
@@ -53,6 +56,8 @@ class StepResult:
     standing_W: float  # of all devices while they wait
     energy_J: Mapping[str, float]  # per interval by part, all devices together
     operators: tuple[OperatorResult, ...]  # of one device of each stage
+    units: tuple[UnitUse, ...]  # and the links between them: time of one rank, energy of all
+    timelines: tuple[tuple[Span, ...], ...]  # of each stage, one slot; empty where kernels follow each other
 
     @property
     def total_energy_J(self) -> float:
@@ -65,9 +70,10 @@ class StepPlan:
     """What one step launches, before any device is asked what it costs."""
 
     slots: int  # micro-batches that pass each stage one after the other
+    parts: int  # of a micro-batch that take turns on the units of a system
     busy: int  # devices of a stage that work,
     waiting: int  # and that have no sequences
-    stages: tuple[list[LaunchedKernel], ...]  # kernels of one micro-batch on one device of each stage
+    stages: tuple[list[LaunchedKernel], ...]  # kernels of one part on one rank of each stage
 
 
 def run_step(
@@ -100,9 +106,10 @@ def run_step(
     With ``pp`` stages and m micro-batches the first pass takes (m + pp - 1) slots of the slowest stage, and steps that
     follow each other max(m, pp) slots (GPipe, Huang et al. 2019, section 2.3).
     """
-    plan = plan_step(model, step, precision, profile, parallel, routing)
-    executions = [system.device.execute([launched.kernel for launched in stage]) for stage in plan.stages]
-    return _combine(step, plan, executions, system, profile, parallel)
+    rules = system.spec.placement
+    plan = plan_step(model, step, precision, profile, parallel, routing, 1 if rules is None else rules.interleave)
+    stages = [execute(system, stage, plan.parts) for stage in plan.stages]
+    return _combine(step, plan, stages, system, profile, parallel)
 
 
 def plan_step(
@@ -112,11 +119,14 @@ def plan_step(
     profile: Profile,
     parallel: Parallelism = SINGLE,
     routing: Routing = UNIFORM,
+    interleave: int = 1,
 ) -> StepPlan:
-    """Return the kernels of a step; parameters as of :func:`run_step`."""
+    """Return the kernels of a step; parameters as of :func:`run_step`, which takes ``interleave`` of the system."""
     share = step.split(parallel.dp)
     slots = _micro_batches(share, parallel)
-    micro = profile.pad(share.split(slots))
+    micro = share.split(slots)
+    parts = min(interleave, micro.sequences)
+    micro = profile.pad(micro.split(parts))
     # A replica without sequences waits, unless its devices hold experts that the others need.
     replicas = parallel.dp if parallel.ep > 1 else min(parallel.dp, step.sequences)
     graphs = (
@@ -124,6 +134,7 @@ def plan_step(
     )
     return StepPlan(
         slots=slots,
+        parts=parts,
         busy=parallel.tp * replicas,
         waiting=parallel.tp * (parallel.dp - replicas),
         stages=tuple(lower(graph, micro, profile) for graph in graphs),
@@ -140,32 +151,33 @@ def _micro_batches(share: Step, parallel: Parallelism) -> int:
 def _combine(
     step: Step,
     plan: StepPlan,
-    executions: Sequence[Execution],
+    stages: Sequence[StageRun],
     system: System,
     profile: Profile,
     parallel: Parallelism,
 ) -> StepResult:
     slots = plan.slots
-    slot_s = max(execution.time_s for execution in executions)
+    slot_s = max(stage.time_s for stage in stages)
     interval_s = max(slots, parallel.pp) * slot_s + profile.host_step_s
     energy_J: dict[str, float] = {}
-    for execution in executions:
-        for part, joules in execution.energy_J.items():
+    for stage in stages:
+        for part, joules in stage.energy_J.items():
             energy_J[part] = energy_J.get(part, 0.0) + joules * slots * plan.busy
-        waiting_s = plan.busy * (interval_s - slots * execution.time_s) + plan.waiting * interval_s
-        energy_J["idle"] = energy_J.get("idle", 0.0) + system.device.idle_W * waiting_s
+        waiting_s = plan.busy * (interval_s - slots * stage.time_s) + plan.waiting * interval_s
+        energy_J["idle"] = energy_J.get("idle", 0.0) + system.idle_W * waiting_s
     operators = tuple(
         OperatorResult(
             stage=index,
-            block=launched.block,
-            name=launched.kernel.operator.name,
-            kind=launched.kernel.operator.kind,
-            parts=getattr(launched.kernel.operator, "parts", ()),
-            count=launched.kernel.repeat * slots,
-            cost=cost,
+            block=launched.kernel.block,
+            name=launched.kernel.kernel.operator.name,
+            kind=launched.kernel.kernel.operator.kind,
+            parts=getattr(launched.kernel.kernel.operator, "parts", ()),
+            count=launched.repeat * slots,
+            cost=launched.cost,
+            unit=launched.unit,
         )
-        for index, (kernels, execution) in enumerate(zip(plan.stages, executions, strict=True))
-        for launched, cost in zip(kernels, execution.costs, strict=True)
+        for index, stage in enumerate(stages)
+        for launched in stage.launched
     )
     return StepResult(
         step=step,
@@ -173,9 +185,23 @@ def _combine(
         interval_s=interval_s,
         occupied_s=slots * slot_s + profile.host_step_s,
         slots=slots,
-        clock_Hz=min(execution.clock_Hz for execution in executions),
+        clock_Hz=min(stage.clock_Hz for stage in stages),
         power_W=sum(energy_J.values()) / interval_s,
-        standing_W=system.device.idle_W * parallel.devices,
+        standing_W=system.idle_W * parallel.devices,
         energy_J=energy_J,
         operators=operators,
+        units=_units(stages, slots, plan.busy),
+        timelines=tuple(stage.timeline for stage in stages),
     )
+
+
+def _units(stages: Sequence[StageRun], slots: int, ranks: int) -> tuple[UnitUse, ...]:
+    """Add up what each unit did: busy time of one rank over all stages, energy of all ranks while stages run."""
+    totals: dict[str, tuple[float, dict[str, float]]] = {}
+    for stage in stages:
+        for use in stage.units:
+            busy_s, energy_J = totals.get(use.name, (0.0, {}))
+            for part, joules in use.energy_J.items():
+                energy_J[part] = energy_J.get(part, 0.0) + joules * slots * ranks
+            totals[use.name] = (busy_s + use.busy_s * slots, energy_J)
+    return tuple(UnitUse(name=name, busy_s=busy_s, energy_J=energy_J) for name, (busy_s, energy_J) in totals.items())

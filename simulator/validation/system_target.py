@@ -20,7 +20,7 @@ from hwmodels.host_link import (
     host_copy_time,
 )
 from hwmodels.spec import SystemSpec, as_gpu
-from hwmodels.system import Level, System, build_gpu_of
+from hwmodels.system import Level, System, Unit, build_gpu_of
 from simulator.core.errors import UnsupportedError
 from simulator.engine.profile import Profile
 from simulator.engine.run import run_step
@@ -62,7 +62,7 @@ class SystemTarget:
             spec = spec.model_copy(update={"units": (spec.units[0].model_copy(update={"count": _NODE}),)})
         gpu = as_gpu(spec.device)
         self._device = build_gpu_of(spec, level)
-        self._system = System(spec, self._device)
+        self._system = System(spec, (Unit("gpu", self._device),))
         self._gpu = gpu
         self._profile = profile
         self._models = ModelSource(models_dir)

@@ -1,0 +1,235 @@
+"""Schedule: operators placed on units, run as soon as unit, operands and links are free; a timeline comes out.
+
+Each unit runs its pieces in program order, as a stream does. A value that another memory holds is first sent over the
+link between, which is a resource of its own; parts of a batch that take turns (``interleave``) fill each other's waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from hwmodels.device import Cost
+from hwmodels.system import Unit
+from simulator.engine.lowering import LaunchedKernel
+from workloads.operators import KV_CACHE, Operator, Role, Tensor, Transfer
+
+#: A span of devices that reaches beyond any node.
+_OTHER_NODE = 1 << 30
+
+__all__ = ["PlacedKernel", "Schedule", "Span", "Timed", "schedule"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A piece of an operator on a unit, with the time it takes there."""
+
+    unit: int
+    operator: Operator
+    cost: Cost  # of one of the unit's devices
+    time_s: float  # until all ranks that share the device, and all sections of its memory, are served
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedKernel:
+    """A launched kernel and the pieces it is run as."""
+
+    launched: LaunchedKernel
+    pieces: tuple[Timed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Something that happened on a resource: a piece on a unit, a transfer on a link."""
+
+    resource: str
+    name: str
+    kind: str
+    block: str  # with the number of the layer
+    part: int  # of the batch, where parts take turns
+    start_s: float
+    end_s: float
+    cost: Cost
+
+
+@dataclass(slots=True)
+class Schedule:
+    """What happened when, in the order it was decided."""
+
+    spans: list[Span] = field(default_factory=list)
+
+    @property
+    def time_s(self) -> float:
+        """When the last piece or transfer ended."""
+        return max((span.end_s for span in self.spans), default=0.0)
+
+    def busy_s(self, resource: str) -> float:
+        """How long a unit or link worked."""
+        return sum(span.end_s - span.start_s for span in self.spans if span.resource == resource)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A value, or a part of it that one piece wrote."""
+
+    memory: str
+    ready_s: float
+    size_B: float
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One part of the batch on its way through the program."""
+
+    part: int
+    program: Iterator[tuple[PlacedKernel, str]]
+    next: tuple[PlacedKernel, str] | None = None
+    written: dict[str, list[_Written]] = field(default_factory=dict)
+    arrived: dict[tuple[str, str], float] = field(default_factory=dict)  # value, memory: when a copy is there
+
+    def advance(self) -> None:
+        self.next = next(self.program, None)
+
+
+class _Scheduler:
+    """Gives out time on units, links and memories whose units take turns."""
+
+    def __init__(self, units: Sequence[Unit], sections: int) -> None:
+        self.units = units
+        self.done = Schedule()
+        self.free_s: dict[str, float] = {}
+        self.cache_home = next((unit.memory for unit in units if "kv" in unit.holds), units[0].memory)
+        shared = [unit.memory for unit in units if unit.shares_memory]
+        self.exclusive = frozenset(shared) if sections == 1 else frozenset()
+        self._sent: dict[tuple[str, float], Cost] = {}
+
+    def earliest_s(self, stream: _Stream) -> float:
+        """When the next operator of a stream could begin, links left aside."""
+        assert stream.next is not None
+        return max(
+            (
+                max(self._free(piece), *(w.ready_s for t in _reads(piece.operator) for w in self._made(stream, t)), 0.0)
+                for piece in stream.next[0].pieces
+            ),
+            default=0.0,
+        )
+
+    def run(self, stream: _Stream) -> None:
+        """Give time to the next operator of a stream."""
+        assert stream.next is not None
+        placed, block = stream.next
+        made: dict[str, list[_Written]] = {}
+        for piece in placed.pieces:
+            unit = self.units[piece.unit]
+            ready_s = max((self._arrival_s(stream, t, unit, block) for t in _reads(piece.operator)), default=0.0)
+            start_s = max(ready_s, self._free(piece))
+            end_s = start_s + piece.time_s
+            self._occupy(piece, end_s)
+            self._span(unit.name, piece.operator.name, piece.operator.kind, stream, block, start_s, end_s, piece.cost)
+            for tensor in piece.operator.tensors:
+                if tensor.role.is_write:
+                    made.setdefault(tensor.base, []).append(_Written(unit.memory, end_s, tensor.size_B))
+        for value, parts in made.items():
+            stream.written[value] = parts
+            stream.arrived = {key: at for key, at in stream.arrived.items() if key[0] != value}
+        self._store(stream, placed, block)
+        stream.advance()
+
+    def _made(self, stream: _Stream, tensor: Tensor) -> list[_Written]:
+        return stream.written.get(tensor.base, [])
+
+    def _free(self, piece: Timed) -> float:
+        unit = self.units[piece.unit]
+        held_s = self.free_s.get(f"memory of {unit.memory}", 0.0) if unit.memory in self.exclusive else 0.0
+        return max(self.free_s.get(unit.name, 0.0), held_s)
+
+    def _occupy(self, piece: Timed, end_s: float) -> None:
+        unit = self.units[piece.unit]
+        self.free_s[unit.name] = end_s
+        if unit.memory in self.exclusive:
+            self.free_s[f"memory of {unit.memory}"] = end_s
+
+    def _arrival_s(self, stream: _Stream, tensor: Tensor, unit: Unit, block: str) -> float:
+        """When a value is in a unit's memory, sent there if it is in another."""
+        parts = self._made(stream, tensor)
+        local_s = max((part.ready_s for part in parts if part.memory == unit.memory), default=0.0)
+        away = [part for part in parts if part.memory != unit.memory]
+        if not away:
+            return local_s
+        key = (tensor.base, unit.memory)
+        if key not in stream.arrived:
+            size_B = min(tensor.size_B, sum(part.size_B for part in away))
+            ready_s = max(part.ready_s for part in away)
+            stream.arrived[key] = self._send(stream, tensor.base, size_B, away[0].memory, unit.memory, ready_s, block)
+        return max(local_s, stream.arrived[key])
+
+    def _store(self, stream: _Stream, placed: PlacedKernel, block: str) -> None:
+        """Send new keys and values to where the cache lies, whoever waits for them."""
+        for part in stream.written.get(KV_CACHE, ()):
+            key = (KV_CACHE, self.cache_home)
+            writes = any(t.role is Role.KV_WRITE for piece in placed.pieces for t in piece.operator.tensors)
+            if writes and part.memory != self.cache_home and key not in stream.arrived:
+                stream.arrived[key] = self._send(
+                    stream, KV_CACHE, part.size_B, part.memory, self.cache_home, part.ready_s, block
+                )
+
+    def _send(
+        self, stream: _Stream, value: str, size_B: float, source: str, target: str, ready_s: float, block: str
+    ) -> float:
+        away = next(unit for unit in self.units if unit.memory in (source, target) and unit is not self.units[0])
+        key = (away.name, size_B)
+        if key not in self._sent:
+            span = 1 if away.joined == "link" else _OTHER_NODE
+            transfer = Transfer(name=value, size_B=size_B, value=value, span=span)
+            self._sent[key] = self.units[0].device.cost(transfer)
+        cost = self._sent[key]
+        link = f"{source} to {target}"
+        start_s = max(ready_s, self.free_s.get(link, 0.0))
+        # Bytes occupy the link; the latency of one message runs beside the bytes of the next.
+        self.free_s[link] = start_s + cost.resource_s.get("link", cost.time_s)
+        self._span(link, value, "transfer", stream, block, start_s, start_s + cost.time_s, cost)
+        return start_s + cost.time_s
+
+    def _span(
+        self, resource: str, name: str, kind: str, stream: _Stream, block: str, start_s: float, end_s: float, cost: Cost
+    ) -> None:
+        self.done.spans.append(Span(resource, name, kind, block, stream.part, start_s, end_s, cost))
+
+
+def _reads(operator: Operator) -> Iterator[Tensor]:
+    return (tensor for tensor in operator.tensors if not tensor.role.is_write)
+
+
+def _program(kernels: Sequence[PlacedKernel]) -> Iterator[tuple[PlacedKernel, str]]:
+    """Yield every launch in order, with the layer it belongs to."""
+    for block, members in groupby(kernels, key=lambda placed: placed.launched.block):
+        layer = list(members)
+        repeats = min(placed.launched.kernel.repeat for placed in layer)
+        for index in range(repeats):
+            for placed in layer:
+                for _ in range(placed.launched.kernel.repeat // repeats):
+                    yield placed, f"{block}[{index}]"
+
+
+def schedule(kernels: Sequence[PlacedKernel], units: Sequence[Unit], sections: int, parts: int) -> Schedule:
+    """Run ``parts`` alike parts of a batch through the kernels.
+
+    Parameters
+    ----------
+    kernels
+        What one part launches, in program order, placed and timed.
+    units
+        The units pieces refer to.
+    sections
+        Of memories that several units share; with one section these units take turns.
+    parts
+        Parts of the batch; whichever can begin its next operator first is served first.
+    """
+    scheduler = _Scheduler(units, sections)
+    streams = [_Stream(part, _program(kernels)) for part in range(parts)]
+    for stream in streams:
+        stream.advance()
+    while waiting := [stream for stream in streams if stream.next is not None]:
+        scheduler.run(min(waiting, key=lambda stream: (scheduler.earliest_s(stream), stream.part)))
+    return scheduler.done
