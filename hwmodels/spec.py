@@ -67,7 +67,7 @@ class PlacementSpec(SpecRecord):
 
     policy: Name  # fixed, fastest, intensity, co-processing
     kinds: dict[str, str] = Field(default_factory=dict)  # fixed: unit by kind of operator; the rest on the first
-    flop_per_B: Annotated[float, Field(gt=0)] | None = None  # intensity: operators below it leave the first unit
+    intensity: Annotated[float, Field(gt=0)] | None = None  # intensity: FLOP per byte below which one leaves the first
     sections: Count = 1  # of a shared memory, each used by one unit at a time (bundles of banks)
     kv_sections: Count | None = None  # of them, those with the cache of running sequences; all when not said
     interleave: Count = 1  # parts of a batch that take turns, so that one waits for links while another computes

@@ -172,9 +172,11 @@ def _fastest(operator: Operator, choices: Choices) -> Pieces:
 
 def _intensity(operator: Operator, choices: Choices) -> Pieces:
     """Place operators of few FLOP per byte on the last unit that can run them, the others on the first."""
-    threshold = choices.rules.flop_per_B
+    threshold = choices.rules.intensity
     if threshold is None:
-        raise InputError("placement policy intensity needs flop_per_B, the threshold between the units")
+        raise InputError(
+            "placement policy intensity needs intensity, the FLOP per byte below which operators leave the first unit"
+        )
     pieces = []
     for part in _by_phase(operator):
         able = choices.able(part)
