@@ -164,7 +164,7 @@ def test_wrong_lines_are_refused(line: str, message: str) -> None:
         ("[A[m] = X[m], A[m] = X[m]]", "made twice"),
         ("[B[m] = A[m], A[m] = X[m]]", "before it is made"),
         ("['R[m+1] = R[m] + X[m]']", "begins with"),
-        ("[A[p] += X[m], B[p] = A[p] * X[p]]", "has ranks"),
+        ("[A[m] = X[m], B[m,p] = A[p] * X[m]]", "has ranks"),
     ],
 )
 def test_lines_must_agree(tmp_path: Path, lines: str, message: str) -> None:
