@@ -113,9 +113,9 @@ class CascadeEinsum:
             found[self.reduction] += 1
         return {name: count for name, count in found.items() if count}
 
-    def points(self, bounds: Mapping[str, int]) -> int:
-        """Return how many points it visits."""
-        total = 1
+    def points(self, bounds: Mapping[str, float]) -> float:
+        """Return how many points it visits (bounds may be means)."""
+        total = 1.0
         for rank in self.ranks:
             total *= bounds[rank]
         return total

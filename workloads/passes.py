@@ -122,9 +122,9 @@ def fibres_of(cascade: Cascade) -> dict[str, tuple[str, ...]]:
     return {rank: (rank,) for rank in cascade.ranks if rank in reduced}
 
 
-def operations(cascade: Cascade, bounds: Mapping[str, int]) -> dict[str, int]:
+def operations(cascade: Cascade, bounds: Mapping[str, float]) -> dict[str, float]:
     """Return how many operations of each kind a cascade does."""
-    total: dict[str, int] = {}
+    total: dict[str, float] = {}
     for einsum in cascade.einsums:
         for name, count in einsum.operations.items():
             total[name] = total.get(name, 0) + count * einsum.points(bounds)

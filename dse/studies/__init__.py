@@ -8,4 +8,6 @@ __all__ = ["STUDIES", "Comparison", "Study", "StudyFigure"]
 
 #: Studies in the order of ``--help``; each is a module ``dse.studies.<name>`` (``-`` written ``_``) with
 #: ``run(data_dir, progress) -> Study``.
-STUDIES: dict[str, str] = {}
+STUDIES: dict[str, str] = {
+    "fusemax": "attention on a spatial array, from unfused to a bound 1-pass cascade",
+}

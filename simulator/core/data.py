@@ -31,6 +31,7 @@ class Origin(NamedTuple):
 PUBLIC_DATA: dict[str, Origin] = {
     "aiconfigurator": Origin("GitHub repository ai-dynamo/aiconfigurator", "Apache-2.0"),
     "apex": Origin("GitHub repository microsoft/apex_plus", "MIT"),
+    "fusemax": Origin("GitHub repository FPSG-UIUC/micro24-fusemax-artifact", "MIT"),
     "frontier": Origin("GitHub repository NetX-lab/Frontier", "MIT"),
     "infersim": Origin("GitHub repository alibaba/InferSim", "Apache-2.0"),
     "llmcompass": Origin("GitHub repository PrincetonUniversity/LLMCompass", "BSD-3-Clause"),
