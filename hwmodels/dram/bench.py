@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hwmodels.dram.controller import Controller
 from hwmodels.dram.device import Dram
 from hwmodels.dram.requests import Requests, Stream, field_counts, parse_mapping
-from hwmodels.dram.run import simulate
+from hwmodels.dram.run import Skip, simulate
 from hwmodels.dram.standard import load_dram
 
 __all__ = ["DramRate", "dram_rates"]
@@ -44,24 +44,24 @@ def dram_rates(requests: int = 50_000) -> Iterator[DramRate]:
         dram = load_dram(standard)
         for pattern, stream in patterns.items():
             taken = stream.generate()
-            cycles = _run(dram, taken, True)  # compiles
+            cycles = _run(dram, taken, "periods")  # compiles
             yield DramRate(
                 standard,
                 pattern,
                 stream.requests,
                 cycles,
-                _best_s(lambda d=dram, t=taken: _run(d, t, True)),  # type: ignore[misc]
-                _best_s(lambda d=dram, t=taken: _run(d, t, False)),  # type: ignore[misc]
+                _best_s(lambda d=dram, t=taken: _run(d, t, "periods")),  # type: ignore[misc]
+                _best_s(lambda d=dram, t=taken: _run(d, t, "events")),  # type: ignore[misc]
                 addition_s,
             )
 
 
-def _run(dram: Dram, requests: Requests, fast_forward: bool) -> int:
+def _run(dram: Dram, requests: Requests, skip: Skip) -> int:
     counts = dict(field_counts(dram))
     banks = "-".join(f"{f}{counts[f].bit_length() - 1}" for f in ("ra", "sid", "ba", "bg", "pc") if counts[f] > 1)
     mapping = parse_mapping(f"ro{counts['ro'].bit_length() - 1}-co{counts['co'].bit_length() - 1}-{banks}")
     controller = Controller(refresh="off", inject_per_cycle=2)
-    return simulate(dram, controller, requests, mapping, fast_forward=fast_forward).cycles
+    return simulate(dram, controller, requests, mapping, skip=skip).cycles
 
 
 def _add() -> float:

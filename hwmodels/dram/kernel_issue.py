@@ -2,72 +2,73 @@
 
 from __future__ import annotations
 
-from hwmodels.dram.kernel_queue import append, next_key, part, rekey, remove
+from hwmodels.dram.kernel_queue import free, leave, next_hit, offer, offer_close, part, settle, withdraw
+from hwmodels.dram.kernel_slots import priority_command
 from hwmodels.dram.layout import (
     ACCESSES,
+    ACT,
     ACTIVE,
     ACTIVES,
     ARRIVED,
     AWAKE_UNTIL,
     BANK,
-    BLOCK,
+    C_ACT,
+    C_PRE,
+    C_PREAB,
+    C_RD,
+    C_RDA,
+    C_REFAB,
+    C_REFPB,
     CAP,
     CHANNEL,
     CLOSED,
+    CLOSES,
     CLOSING,
+    COLUMNS,
     CONFLICTS,
     EDGE,
     EDGE_BANK,
     EDGE_CHANNEL,
     END,
+    ENTRY,
     FIRST,
     FLAG,
+    GROUP,
+    GROUPS,
+    GROUPS_PER_QUEUE,
     HALF,
-    HALF_ARRIVED,
     HALF_BANK,
     HALF_DEADLINE,
-    HALF_FLAG,
-    HALF_REQUEST,
-    HALF_ROW,
+    HALF_SLOT,
     HEAD,
     HITS,
-    KEY,
     LATENCY,
     LATENCY_MAX,
     LATENCY_SUM,
-    MARKS,
-    MARKS_AT,
+    MISS,
     MISSES,
     N_ACT,
-    N_PREAB,
-    N_RD,
-    N_REFAB,
-    N_REFPB,
+    N_WAKE_RD,
+    NEVER_KEY,
     OPEN_BANKS,
     OPEN_PAGE,
     OPEN_SINCE,
     OPEN_TICKS,
     OPENING,
     PLACE,
-    PRE,
-    PREAB,
     QUEUED,
-    RD,
     RDA,
     READ_LATENCY,
-    REFAB,
-    REFPB,
     REQUEST,
-    RING,
-    RING_AT,
     ROW,
-    ROW_HIT,
     ROW_OPEN,
-    SCHEDULER,
+    ROWS,
     SERVED,
     SLOTS,
+    SOONEST,
     SPLIT,
     SPLIT_TICKS,
+    STALE,
     STOP,
     TRACE_AT,
     TRACED,
@@ -77,17 +78,18 @@ from hwmodels.dram.layout import (
     UNIT_BANKS,
     UNITS_AT,
     WAKE_READ,
+    WAKE_SLOT,
+    WAKE_UP,
     WAKE_WRITE,
     WINDOW,
-    WRITES,
     Integers,
 )
 
 
 @part
-def send(r: Integers, ready: Integers, starts: Integers, ranges: Integers, key: int, tick: int, request: int) -> None:
+def send(r: Integers, ready: Integers, starts: Integers, ranges: Integers, command: int, node: int, tick: int) -> None:
     """Put a command on the bus: raise what must wait for it."""
-    place = -1
+    key, place = r[ACT + command] + node, -1
     for a in range(starts[key], starts[key + 1]):
         at = tick + ranges[a, LATENCY]
         if ranges[a, WINDOW] > 1:
@@ -99,65 +101,53 @@ def send(r: Integers, ready: Integers, starts: Integers, ranges: Integers, key: 
             at = r[place + 1 + r[place]] + ranges[a, LATENCY]
         for k in range(ranges[a, FIRST], ranges[a, STOP]):
             ready[k] = max(ready[k], at)
-    if r[TRACING]:
-        trace(r, key, tick, request)
+    for group in range(GROUPS):
+        if (r[STALE + command] >> group) & 1:
+            r[SOONEST + group] = -1
 
 
 @part
 def trace(r: Integers, key: int, tick: int, request: int) -> None:
     """Write a command down; past the end of the trace only count it, so that the caller can make room."""
-    at = r[TRACE_AT] + 3 * r[TRACED]
-    if at + 3 <= r.shape[0]:
-        r[at], r[at + 1], r[at + 2] = tick, key, request
-    r[TRACED] += 1
+    if r[TRACING]:
+        at = r[TRACE_AT] + 3 * r[TRACED]
+        if at + 3 <= r.shape[0]:
+            r[at], r[at + 1], r[at + 2] = tick, key, request
+        r[TRACED] += 1
 
 
 @part
-def pair(r: Integers, key: int, tick: int, channel: int, bank: int) -> None:
+def pair(r: Integers, banks: Integers, command: int, bank: int, tick: int) -> None:
     """Remember a row command on a whole clock: it restricts the half clock where it ends."""
     if r[SLOTS] == HALF and tick & 1:
-        r[EDGE] = tick + (3 if key < r[PRE] else 1)
-        r[EDGE_CHANNEL], r[EDGE_BANK] = channel, bank
-
-
-@part
-def open_bank(r: Integers, banks: Integers, bank: int, row: int, tick: int) -> None:
-    """Open a row, or begin to."""
-    unit = banks[bank, UNIT]
-    banks[bank, ROW_OPEN] = row
-    if r[UNITS_AT + 4 * unit + OPEN_BANKS] == 0:
-        r[UNITS_AT + 4 * unit + OPEN_SINCE] = tick
-    r[UNITS_AT + 4 * unit + OPEN_BANKS] += 1
-
-
-@part
-def close_bank(r: Integers, banks: Integers, queue: Integers, bank: int, tick: int) -> None:
-    """Close a bank if it is open, and let its requests look for an activation."""
-    banks[bank, ACCESSES] = 0
-    banks[bank, CLOSING] = 0
-    if banks[bank, ROW_OPEN] == CLOSED:
-        return
-    banks[bank, ROW_OPEN] = CLOSED
-    unit = banks[bank, UNIT]
-    r[UNITS_AT + 4 * unit + OPEN_BANKS] -= 1
-    if r[UNITS_AT + 4 * unit + OPEN_BANKS] == 0:
-        r[UNITS_AT + 4 * unit + OPEN_TICKS] += tick - r[UNITS_AT + 4 * unit + OPEN_SINCE]
-    rekey(r, banks, queue, bank)
+        r[EDGE] = tick + (3 if command == C_ACT else 1)
+        r[EDGE_CHANNEL] = banks[bank, CHANNEL]
+        r[EDGE_BANK] = -1 if command >= C_PREAB else bank
+        r[SOONEST + CLOSES] = r[SOONEST + GROUPS_PER_QUEUE + CLOSES] = -1
 
 
 @part
 def set_active(r: Integers, banks: Integers, bank: int, change: int) -> None:
-    """Count a request into or out of the active list."""
+    """Count a request into or out of the activated ones."""
     banks[bank, ACTIVE] += change
     r[UNITS_AT + 4 * banks[bank, UNIT] + UNIT_ACTIVE] += change
 
 
 @part
-def take_out(r: Integers, banks: Integers, queue: Integers, which: int, index: int) -> None:
-    """Remove an entry; a write that leaves its queue no longer answers reads of its block."""
-    if which == WRITES:
-        r[MARKS_AT + (queue[WRITES, BLOCK, index] & (MARKS - 1))] -= 1
-    remove(r, banks, queue, which, index)
+def set_open(r: Integers, banks: Integers, bank: int, row: int, tick: int) -> None:
+    """Open or close a row, and count the time that its unit has any open."""
+    unit = UNITS_AT + 4 * banks[bank, UNIT]
+    if row == CLOSED:
+        banks[bank, ACCESSES] = banks[bank, CLOSING] = 0
+        if banks[bank, ROW_OPEN] != CLOSED:
+            r[unit + OPEN_BANKS] -= 1
+            if r[unit + OPEN_BANKS] == 0:
+                r[unit + OPEN_TICKS] += tick - r[unit + OPEN_SINCE]
+    elif banks[bank, ROW_OPEN] == CLOSED:
+        if r[unit + OPEN_BANKS] == 0:
+            r[unit + OPEN_SINCE] = tick
+        r[unit + OPEN_BANKS] += 1
+    banks[bank, ROW_OPEN] = row
 
 
 @part
@@ -169,133 +159,126 @@ def finish(r: Integers, write: int, arrived: int, tick: int) -> None:
         r[LATENCY_SUM] += end - arrived
         r[LATENCY_MAX] = max(r[LATENCY_MAX], end - arrived)
     r[END] = max(r[END], end)
+    r[AWAKE_UNTIL] = max(r[AWAKE_UNTIL], tick + (r[WAKE_WRITE] if write else r[WAKE_READ]))
     r[SERVED] += 1
 
 
 @part
-def issue_column(
-    r: Integers,
-    ready: Integers,
-    starts: Integers,
-    ranges: Integers,
-    banks: Integers,
-    queue: Integers,
-    which: int,
-    index: int,
-    tick: int,
-) -> None:
-    """Issue the column command of an entry, with auto-precharge where the page policy asks for it."""
-    key, bank, request = queue[which, KEY, index], queue[which, BANK, index], queue[which, REQUEST, index]
-    flag, arrived = queue[which, FLAG, index], queue[which, ARRIVED, index]
+def command_of(r: Integers, ready: Integers, banks: Integers, entries: Integers, entry: int, tick: int) -> int:
+    """Return the command an entry is offered for, counting its row hit, miss or conflict the first time."""
+    group, flag, bank = entries[entry, GROUP], entries[entry, FLAG], entries[entry, BANK]
+    kind = group % GROUPS_PER_QUEUE
+    if flag < 2:
+        entries[entry, FLAG] = flag + 2
+        r[HITS if kind == COLUMNS else MISSES if kind == ROWS else CONFLICTS] += 1
+    if kind == ROWS:
+        return C_ACT
+    if kind == CLOSES:
+        return C_PRE
     write = flag & 1
-    if flag < 2:
-        r[HITS] += 1
-    own = 1 if which == ACTIVES else 0
-    closes = False
-    if r[CAP] != OPEN_PAGE and banks[bank, ACCESSES] >= r[CAP] and banks[bank, ACTIVE] == own:
-        with_close = key - r[RD] + r[RDA]
-        if ready[with_close] <= tick:
-            key, closes = with_close, True
-    send(r, ready, starts, ranges, key, tick, request)
-    r[N_RD + write + (2 if closes else 0)] += 1
-    r[AWAKE_UNTIL] = max(r[AWAKE_UNTIL], tick + (r[WAKE_WRITE] if write else r[WAKE_READ]))
-    banks[bank, ACCESSES] += 1
-    finish(r, write, arrived, tick)
-    take_out(r, banks, queue, which, index)
-    if which == ACTIVES:
-        set_active(r, banks, bank, -1)
-    if closes:
-        close_bank(r, banks, queue, bank, tick)
-    elif which == ACTIVES or r[SCHEDULER] == ROW_HIT:
-        rekey(r, banks, queue, bank)
+    others = banks[bank, ACTIVE] - (1 if group == ACTIVES else 0)
+    due = r[CAP] != OPEN_PAGE and banks[bank, ACCESSES] >= r[CAP] and others == 0
+    column: int = C_RDA + write if due and ready[r[RDA + write] + bank] <= tick else C_RD + write
+    return column
 
 
 @part
-def issue_row(
+def move_on(
+    r: Integers, banks: Integers, entries: Integers, offers: Integers, command: int, slot: int, tick: int
+) -> None:
+    """Move an entry on whose activation or column command has issued."""
+    bank, group = entries[slot, BANK], entries[slot, GROUP]
+    write = entries[slot, FLAG] & 1
+    withdraw(r, entries, offers, slot)
+    if command == C_ACT:
+        banks[bank, MISS + write] = -1
+        leave(r, banks, entries, slot, write)
+        if r[SLOTS] == SPLIT:
+            set_open(r, banks, bank, OPENING, tick)
+            r[HALF_BANK], r[HALF_DEADLINE], r[HALF_SLOT] = bank, tick + r[SPLIT_TICKS], slot
+        else:
+            activate(r, banks, entries, offers, slot, tick)
+        return
+    finish(r, write, entries[slot, ARRIVED], tick)
+    banks[bank, ACCESSES] += 1
+    if group == ACTIVES:
+        set_active(r, banks, bank, -1)
+    else:
+        next_hit(r, banks, entries, offers, slot, write)
+        leave(r, banks, entries, slot, write)
+    for which in range(2):
+        offer_close(r, banks, entries, offers, bank, which)
+    free(r, entries, slot)
+
+
+@part
+def activate(r: Integers, banks: Integers, entries: Integers, offers: Integers, slot: int, tick: int) -> None:
+    """Open the row of a request, which from now on goes before those in the queues."""
+    bank = entries[slot, BANK]
+    set_open(r, banks, bank, entries[slot, ROW], tick)
+    set_active(r, banks, bank, 1)
+    offer(r, entries, offers, slot, ACTIVES)
+
+
+@part
+def issue_half(
+    r: Integers, banks: Integers, entries: Integers, offers: Integers, what: int, entry: int, tick: int
+) -> None:
+    """Issue the second half of an activation, or a wake-up; neither makes anything wait."""
+    if what == WAKE_UP:
+        write = entries[entry, FLAG] & 1
+        trace(r, r[NEVER_KEY] + 2 + write, tick, entries[entry, REQUEST])
+        r[N_WAKE_RD + write] += 1
+        r[WAKE_SLOT] = entry
+        return
+    bank = r[HALF_BANK]
+    trace(r, r[NEVER_KEY] + 1, tick, entries[r[HALF_SLOT], REQUEST])
+    r[HALF_BANK] = -1
+    activate(r, banks, entries, offers, r[HALF_SLOT], tick)
+    for which in range(2):
+        settle(r, banks, entries, offers, bank, which)
+
+
+@part
+def issue(
     r: Integers,
     ready: Integers,
     starts: Integers,
     ranges: Integers,
     banks: Integers,
-    queue: Integers,
-    which: int,
-    index: int,
+    entries: Integers,
+    offers: Integers,
+    what: int,
+    entry: int,
     tick: int,
-) -> None:
-    """Issue the activation or precharge of a queued request."""
-    key, bank, row = queue[which, KEY, index], queue[which, BANK, index], queue[which, ROW, index]
-    request, arrived, flag = queue[which, REQUEST, index], queue[which, ARRIVED, index], queue[which, FLAG, index]
-    if flag < 2:
-        queue[which, FLAG, index] = flag + 2
-        flag += 2
-        if key < r[PRE]:
-            r[MISSES] += 1
-        else:
-            r[CONFLICTS] += 1
-    send(r, ready, starts, ranges, key, tick, request)
-    pair(r, key, tick, banks[bank, CHANNEL], bank)
-    if key >= r[PRE]:
-        r[N_ACT + 1] += 1
-        close_bank(r, banks, queue, bank, tick)
-        return
-    r[N_ACT] += 1
-    take_out(r, banks, queue, which, index)
-    if r[SLOTS] == SPLIT:
-        open_bank(r, banks, bank, OPENING, tick)
-        r[HALF_BANK], r[HALF_DEADLINE] = bank, tick + r[SPLIT_TICKS]
-        r[HALF_REQUEST], r[HALF_ARRIVED], r[HALF_FLAG] = request, arrived, flag
-        r[HALF_ROW] = row
+) -> int:
+    """Issue the next command of an entry or of the priority ring; return its number."""
+    request = -1
+    if what == ENTRY:
+        command = command_of(r, ready, banks, entries, entry, tick)
+        node, request = entries[entry, BANK], entries[entry, REQUEST]
+        r[WAKE_SLOT] = -1
     else:
-        open_bank(r, banks, bank, row, tick)
-        set_active(r, banks, bank, 1)
-        append(
-            r, banks, queue, ACTIVES, next_key(r, banks, bank, row, flag & 1), bank, row, request, arrived, flag, tick
-        )
-    rekey(r, banks, queue, bank)
-
-
-@part
-def priority_key(r: Integers, banks: Integers) -> tuple[int, int]:
-    """Return the key the oldest refresh or precharge needs next and the key it ends with; "never" while blocked."""
-    last = r[RING_AT + (r[HEAD] & (RING - 1))]
-    if last >= r[PREAB]:
-        unit = last - r[REFAB]
-        if r[HALF_BANK] >= 0 and banks[r[HALF_BANK], UNIT] == unit:
-            return -1, last
-        if r[UNITS_AT + 4 * unit + OPEN_BANKS] == 0:
-            return last, last
-        return (-1 if r[UNITS_AT + 4 * unit + UNIT_ACTIVE] > 0 else r[PREAB] + unit), last
-    bank = (last - r[PRE]) if last < r[RD] else (last - r[REFPB])
-    if r[HALF_BANK] == bank or banks[bank, ACTIVE] > 0:
-        return -1, last
-    if last >= r[RD] and banks[bank, ROW_OPEN] == CLOSED:
-        return last, last
-    return r[PRE] + bank, last
-
-
-@part
-def issue_priority(
-    r: Integers, ready: Integers, starts: Integers, ranges: Integers, banks: Integers, queue: Integers, tick: int
-) -> None:
-    """Issue what the oldest refresh or precharge needs; its own command takes it out."""
-    key, last = priority_key(r, banks)
-    send(r, ready, starts, ranges, key, tick, -1)
-    if key >= r[PREAB]:
-        refreshes = key >= r[REFAB]
-        unit = key - (r[REFAB] if refreshes else r[PREAB])
-        first = unit * r[UNIT_BANKS]
-        pair(r, key, tick, banks[first, CHANNEL], -1)
-        r[N_REFAB if refreshes else N_PREAB] += 1
-        if not refreshes:
-            for bank in range(first, first + r[UNIT_BANKS]):
-                close_bank(r, banks, queue, bank, tick)
-    else:
-        refreshes = key >= r[REFPB]
-        bank = key - (r[REFPB] if refreshes else r[PRE])
-        pair(r, key, tick, banks[bank, CHANNEL], bank)
-        r[N_REFPB if refreshes else N_ACT + 1] += 1
-        if not refreshes:
-            close_bank(r, banks, queue, bank, tick)
-    if key == last:
-        r[HEAD] += 1
-        r[QUEUED] -= 1
+        command, node, last = priority_command(r, banks)
+        if last:
+            r[HEAD] += 1
+            r[QUEUED] -= 1
+    send(r, ready, starts, ranges, command, node, tick)
+    trace(r, r[ACT + command] + node, tick, request)
+    r[N_ACT + command] += 1
+    bank, count = node, 1
+    if command >= C_PREAB:
+        bank, count = node * r[UNIT_BANKS], r[UNIT_BANKS]
+    column = C_RD <= command < C_REFPB
+    if not column:
+        pair(r, banks, command, bank, tick)
+    if command == C_ACT or column:
+        move_on(r, banks, entries, offers, command, entry, tick)
+    if C_RD <= command < C_RDA or command in (C_REFPB, C_REFAB):
+        return command
+    for closing in range(bank, bank + count):
+        if command != C_ACT:
+            set_open(r, banks, closing, CLOSED, tick)
+        for which in range(2):
+            settle(r, banks, entries, offers, closing, which)
+    return command

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from hwmodels.dram.kernel_queue import append, kernel, next_key, part, rekey
-from hwmodels.dram.kernel_slots import dual, single, split
+from hwmodels.dram.kernel_issue import issue, issue_half
+from hwmodels.dram.kernel_queue import enter, kernel, part
+from hwmodels.dram.kernel_slots import choose
 from hwmodels.dram.kernel_steady import find_periods, pass_over
 from hwmodels.dram.layout import (
     ACCESSES,
+    AFTER,
     ALL_BANK,
+    ARRIVED,
+    BANK,
     BANKS,
+    BATCH,
+    BATCH_AT,
+    BATCH_FIRST,
     BLOCK,
+    C_RD,
+    C_REFPB,
     CAP,
     CAPACITY,
     CLOSING,
     COALESCED,
+    COLUMN_AT,
+    DUAL,
     END,
+    EVERY_TICK,
+    FLAG,
     FORWARD,
     FORWARDED,
+    FREE,
+    HALF,
     HEAD,
     INJECT,
     INTERVAL,
@@ -28,6 +43,7 @@ from hwmodels.dram.layout import (
     MARKS_AT,
     NEVER,
     NEXT,
+    OLDEST,
     PER_BANK,
     PERIOD,
     PRE,
@@ -42,78 +58,80 @@ from hwmodels.dram.layout import (
     REFRESH,
     REFRESH_AT,
     REFRESH_NODE,
+    REQUEST,
     RING,
     RING_AT,
-    ROW_HIT,
-    SCHEDULER,
+    ROW,
+    SECOND_HALF,
     SERVED,
-    SINGLE,
     SLOTS,
-    SPLIT,
     STEPS,
     UNITS,
-    WAITING,
     WRITES,
     Integers,
 )
 
 
 @part
-def buffered(r: Integers, queue: Integers, block: int) -> bool:
+def buffered(r: Integers, banks: Integers, entries: Integers, bank: int, block: int) -> bool:
     """Whether a write of this block waits in its queue."""
     if r[MARKS_AT + (block & (MARKS - 1))] == 0:
         return False
-    found = False
-    for i in range(r[LENGTH + WRITES]):
-        found |= queue[WRITES, BLOCK, i] == block
+    slot = banks[bank, OLDEST + WRITES]
+    while slot >= 0 and entries[slot, BLOCK] != block:
+        slot = entries[slot, AFTER]
+    found: bool = slot >= 0
     return found
 
 
 @part
-def accept(r: Integers, banks: Integers, queue: Integers, requests: Integers, now: int) -> bool:
-    """Take the next request in if there is room: into its queue, or served at once by a write that waits."""
-    request = r[NEXT]
-    write, block = requests[R_WRITE, request], requests[R_BLOCK, request]
-    if buffered(r, queue, block):
-        r[SERVED] += 1
-        if write:
-            r[COALESCED] += 1
-            r[END] = max(r[END], now)
-        else:
-            r[FORWARDED] += 1
-            r[LATENCY_SUM] += 1
-            r[LATENCY_MAX] = max(r[LATENCY_MAX], 1)
-            r[END] = max(r[END], now + 1)
-    elif r[LENGTH + write] >= r[CAPACITY + write]:
-        return False
+def serve_from_buffer(r: Integers, write: int, now: int) -> None:
+    """Complete a request of a block whose write waits in its queue."""
+    r[SERVED] += 1
+    if write:
+        r[COALESCED] += 1
+        r[END] = max(r[END], now)
     else:
-        bank, row = requests[R_BANK, request], requests[R_ROW, request]
-        append(r, banks, queue, write, next_key(r, banks, bank, row, write), bank, row, request, now, write, block)
-        if write:
-            r[MARKS_AT + (block & (MARKS - 1))] += 1
-        if r[SCHEDULER] == ROW_HIT and banks[bank, WAITING + write] > 1:
-            rekey(r, banks, queue, bank)
-    r[NEXT] += 1
-    r[LAST_INJECT] = now
-    return True
+        r[FORWARDED] += 1
+        r[LATENCY_SUM] += 1
+        r[LATENCY_MAX] = max(r[LATENCY_MAX], 1)
+        r[END] = max(r[END], now + 1)
 
 
 @part
-def arrive(r: Integers, banks: Integers, queue: Integers, requests: Integers, now: int) -> int:
+def fill(r: Integers, entries: Integers, requests: Integers, request: int, now: int) -> int:
+    """Write a request into a free entry."""
+    if r[BATCH_AT] != now:
+        r[BATCH_AT], r[BATCH_FIRST] = now, request
+    slot: int = r[FREE]
+    r[FREE] = entries[slot, AFTER]
+    entries[slot, BANK], entries[slot, ROW] = requests[R_BANK, request], requests[R_ROW, request]
+    entries[slot, REQUEST], entries[slot, BATCH], entries[slot, ARRIVED] = request, r[BATCH_FIRST], now
+    entries[slot, FLAG], entries[slot, BLOCK] = requests[R_WRITE, request], requests[R_BLOCK, request]
+    return slot
+
+
+@part
+def arrive(r: Integers, banks: Integers, entries: Integers, offers: Integers, requests: Integers, now: int) -> int:
     """Take in what has arrived; return the tick at which the next arrival can be taken in, "never" while blocked."""
-    total = requests.shape[1]
     taken = 0
-    while taken < r[INJECT] and r[NEXT] < total and requests[R_ARRIVAL, r[NEXT]] <= now:
-        if not accept(r, banks, queue, requests, now):
+    while r[NEXT] < requests.shape[1]:
+        request = r[NEXT]
+        write, block, bank = requests[R_WRITE, request], requests[R_BLOCK, request], requests[R_BANK, request]
+        served = buffered(r, banks, entries, bank, block)
+        if not served and r[LENGTH + write] >= r[CAPACITY + write]:
             return NEVER
+        arrival: int = requests[R_ARRIVAL, request]
+        if taken == r[INJECT] or arrival > now:
+            return max(arrival, now + 1)
+        if served:
+            serve_from_buffer(r, write, now)
+        else:
+            enter(r, banks, entries, offers, fill(r, entries, requests, request, now), write)
+        r[NEXT] += 1
+        r[LAST_INJECT] = now
         taken += 1
-    if r[NEXT] == total:
-        return NEVER
-    write = requests[R_WRITE, r[NEXT]]
-    if r[LENGTH + write] >= r[CAPACITY + write] and not buffered(r, queue, requests[R_BLOCK, r[NEXT]]):
-        return NEVER
-    arrival: int = requests[R_ARRIVAL, r[NEXT]]
-    return max(arrival, now + 1)
+    return NEVER
 
 
 @part
@@ -158,20 +176,21 @@ def run(
     starts: Integers,
     ranges: Integers,
     banks: Integers,
-    queue: Integers,
+    entries: Integers,
+    offers: Integers,
     snapshots: Integers,
     requests: Integers,
 ) -> int:
     """Serve every request; return the tick at which the last is complete."""
-    total = requests.shape[1]
-    tick = 1
+    total, two_buses = requests.shape[1], r[SLOTS] == DUAL or r[SLOTS] == HALF
+    tick: int = r[END] + 1  # not the literal 1, for which all that takes it would be compiled once more
     if r[FORWARD]:
         find_periods(r, requests)
     while True:
-        arrival = arrive(r, banks, queue, requests, tick - 1)
+        arrival = arrive(r, banks, entries, offers, requests, tick - 1)
         refresh(r, tick)
         if r[PERIOD] > 0:
-            passed = pass_over(r, ready, ranges, banks, queue, snapshots, requests, tick)
+            passed = pass_over(r, ready, ranges, banks, entries, offers, snapshots, requests, tick)
             tick += passed
             arrival += passed if arrival < NEVER else 0
         limit = min(arrival + 1, r[REFRESH_AT], close_pages(r, ready, banks, tick))
@@ -179,11 +198,19 @@ def run(
             limit = min(limit, r[END] + 1)
             if tick > r[END]:
                 return tick - 1
-        r[STEPS] += 1
-        if r[SLOTS] == SINGLE:
-            issued = single(r, ready, starts, ranges, banks, queue, tick, limit)
-        elif r[SLOTS] == SPLIT:
-            issued = split(r, ready, starts, ranges, banks, queue, tick, limit)
-        else:
-            issued = dual(r, ready, starts, ranges, banks, queue, tick, limit)
-        tick = issued + 1 if issued >= 0 else limit
+        if r[EVERY_TICK]:
+            limit = tick + 1
+        column = True
+        while column:
+            r[STEPS] += 1
+            at, what, entry = choose(r, ready, banks, entries, offers, tick)
+            if at >= limit:
+                break
+            tick, limit = at, at + 1
+            if what >= SECOND_HALF:
+                issue_half(r, banks, entries, offers, what, entry, at)
+                break
+            command = issue(r, ready, starts, ranges, banks, entries, offers, what, entry, at)
+            column = two_buses and C_RD <= command < C_REFPB
+            r[COLUMN_AT] = at
+        tick = limit

@@ -1,47 +1,74 @@
-"""What one tick of a controller does, per way of sharing the command bus.
+"""What a controller issues next, per way of sharing the command bus.
 
-Each function looks from ``tick`` on for the next command, issues it if that is before ``limit`` (the next tick at
-which anything else happens: an arrival, a refresh falling due) and returns the tick it issued at, else -1.
+Each function looks from ``tick`` on and returns the tick of the next command, what it is of (``ENTRY`` ...), and the
+entry. It changes nothing but what the groups know of themselves and whose turn it is.
 """
 
 from __future__ import annotations
 
-from hwmodels.dram.kernel_issue import issue_column, issue_priority, issue_row, priority_key, set_active, trace
-from hwmodels.dram.kernel_queue import append, half_clock, next_key, part, pick, pick_active, pick_both, rekey
+from hwmodels.dram.kernel_queue import part
 from hwmodels.dram.layout import (
+    ACTIVE,
     ACTIVES,
+    AGE,
+    AGE_BITS,
     AWAKE_UNTIL,
+    BANKS,
+    C_PRE,
+    C_PREAB,
+    C_REFAB,
+    C_REFPB,
+    CHANNEL,
+    CLOSED,
+    CLOSES,
+    COLUMN_AT,
+    COLUMNS,
+    DUAL,
     EDGE,
+    EDGE_BANK,
     EDGE_CHANNEL,
-    FLAG,
+    ENTRY,
+    FAR,
+    GROUP,
+    GROUPS_PER_QUEUE,
     HALF,
-    HALF_ARRIVED,
     HALF_BANK,
     HALF_DEADLINE,
-    HALF_FLAG,
-    HALF_REQUEST,
-    HALF_ROW,
+    HEAD,
     HIGH,
     IN_ORDER,
     KEY,
     LENGTH,
     LOW,
-    N_WAKE_RD,
     NEVER,
-    NEVER_KEY,
+    OPEN_BANKS,
     PRE,
     PREAB,
+    PRIORITY,
     QUEUED,
     RD,
     READS,
     REFAB,
-    REQUEST,
+    REFPB,
+    RING,
+    RING_AT,
     ROW_OPEN,
+    ROWS,
     SCHEDULER,
+    SEAT,
+    SECOND_HALF,
+    SIZE,
+    SLOT,
     SLOTS,
-    TRACING,
-    WAKE_INDEX,
-    WAKE_LIST,
+    SOONEST,
+    SPLIT,
+    UNIT,
+    UNIT_ACTIVE,
+    UNITS_AT,
+    WAKE_SLOT,
+    WAKE_UP,
+    WINNER,
+    WINNER_AGE,
     WRITES,
     WRITING,
     Integers,
@@ -61,177 +88,169 @@ def choose_queue(r: Integers) -> int:
 
 
 @part
+def when(r: Integers, ready: Integers, banks: Integers, key: int, tick: int) -> int:
+    """Return the first tick from ``tick`` on at which the bus and all constraints allow a command to a bank.
+
+    On a bus with half clocks, whole clocks are odd ticks. A precharge may take the half clock, except where it is the
+    partner of the last row command of its pseudo-channel and that one addressed all banks or this bank.
+    """
+    at: int = max(ready[key], tick)
+    if r[SLOTS] == HALF:
+        bank = key - r[PRE]
+        if not 0 <= bank < r[BANKS]:
+            at |= 1
+        elif at == r[EDGE] and banks[bank, CHANNEL] == r[EDGE_CHANNEL]:
+            at += 1 if r[EDGE_BANK] < 0 or r[EDGE_BANK] == bank else 0
+    return at
+
+
+@part
+def look(r: Integers, ready: Integers, banks: Integers, offers: Integers, group: int, tick: int) -> int:
+    """Return when a group can issue next, and have it know which of its offers: the oldest that can then.
+
+    What was found at an earlier tick holds as long as no offer changed and the tick found is not past.
+    """
+    if r[SOONEST + group] < tick:
+        best, index = FAR, 0
+        for i in range(r[SIZE + group]):
+            wait = when(r, ready, banks, offers[group, i, KEY], tick) - tick
+            score = (wait << AGE_BITS) | offers[group, i, AGE]
+            if score < best:
+                best, index = score, i
+        r[SOONEST + group] = tick + (best >> AGE_BITS) if best < FAR else NEVER
+        r[WINNER + group], r[WINNER_AGE + group] = offers[group, index, SLOT], offers[group, index, AGE]
+    soonest: int = r[SOONEST + group]
+    return soonest
+
+
+@part
+def oldest(
+    r: Integers, ready: Integers, banks: Integers, offers: Integers, groups: tuple[int, int], tick: int
+) -> tuple[int, int]:
+    """Return when a queue served in order can issue next, and the entry: its oldest, where its group is wanted."""
+    age, entry, at = FAR, -1, NEVER
+    if r[SIZE + ACTIVES] > 0 or r[HALF_BANK] >= 0:
+        return at, entry
+    turn = r[WRITING] * GROUPS_PER_QUEUE
+    for group in range(turn, turn + GROUPS_PER_QUEUE):
+        for i in range(r[SIZE + group]):
+            if offers[group, i, AGE] < age:
+                age, entry, at = offers[group, i, AGE], offers[group, i, SLOT], NEVER
+                if groups[0] <= group - turn < groups[1]:
+                    at = when(r, ready, banks, offers[group, i, KEY], tick)
+    return at, entry
+
+
+@part
+def pick(
+    r: Integers, ready: Integers, banks: Integers, offers: Integers, groups: tuple[int, int], tick: int
+) -> tuple[int, int]:
+    """Return when the queue whose turn it is can issue a command of some kinds next, and which entry: its oldest."""
+    if r[SCHEDULER] == IN_ORDER:
+        return oldest(r, ready, banks, offers, groups, tick)
+    at, age, entry = NEVER, FAR, -1
+    for kind in range(groups[0], groups[1]):
+        group = GROUPS_PER_QUEUE * r[WRITING] + kind
+        if kind == ROWS and r[HALF_BANK] >= 0:
+            continue
+        soonest = look(r, ready, banks, offers, group, tick)
+        if soonest < at or (soonest == at and r[WINNER_AGE + group] < age):
+            at, age, entry = soonest, r[WINNER_AGE + group], r[WINNER + group]
+    return at, entry
+
+
+@part
+def priority_command(r: Integers, banks: Integers) -> tuple[int, int, bool]:
+    """Return what the oldest refresh or precharge needs next: command (-1: blocked), node, whether that ends it."""
+    last = r[RING_AT + (r[HEAD] & (RING - 1))]
+    if last >= r[PREAB]:
+        unit = last - r[REFAB]
+        if r[HALF_BANK] >= 0 and banks[r[HALF_BANK], UNIT] == unit:
+            return -1, unit, False
+        if r[UNITS_AT + 4 * unit + OPEN_BANKS] == 0:
+            return C_REFAB, unit, True
+        return (-1 if r[UNITS_AT + 4 * unit + UNIT_ACTIVE] > 0 else C_PREAB), unit, False
+    closes = last < r[RD]
+    bank = last - (r[PRE] if closes else r[REFPB])
+    if r[HALF_BANK] == bank or banks[bank, ACTIVE] > 0:
+        return -1, bank, False
+    if not closes and banks[bank, ROW_OPEN] == CLOSED:
+        return C_REFPB, bank, True
+    return C_PRE, bank, closes
+
+
+@part
 def pick_priority(r: Integers, ready: Integers, banks: Integers, tick: int) -> int:
     """Return when the oldest refresh or precharge can issue its next command."""
-    key, _ = priority_key(r, banks)
-    if key < 0:
+    command, node, _ = priority_command(r, banks)
+    if command < 0:
         return NEVER
-    at: int = max(ready[key], tick)
-    if r[SLOTS] != HALF:
-        return at
-    if r[PREAB] <= key < r[REFAB]:  # all banks of a pseudo-channel: no partner of its last row command
-        return at + 1 if at == r[EDGE] and key - r[PREAB] == r[EDGE_CHANNEL] else at
-    return half_clock(r, banks, key, at)
+    if command == C_PREAB:  # all banks of a pseudo-channel: no partner of its last row command
+        at: int = max(ready[r[PREAB] + node], tick)
+        return at + 1 if r[SLOTS] == HALF and at == r[EDGE] and node == r[EDGE_CHANNEL] else at
+    first = r[REFAB] if command == C_REFAB else r[PRE] if command == C_PRE else r[REFPB]
+    return when(r, ready, banks, first + node, tick)
 
 
 @part
-def single(
-    r: Integers,
-    ready: Integers,
-    starts: Integers,
-    ranges: Integers,
-    banks: Integers,
-    queue: Integers,
-    tick: int,
-    limit: int,
-) -> int:
+def single(r: Integers, ready: Integers, banks: Integers, offers: Integers, tick: int) -> tuple[int, int, int]:
     """One command per tick: activated requests first, then refreshes, then a queue."""
-    at, index = pick_active(r, ready, queue, tick)
-    which = ACTIVES
+    at, what, entry = look(r, ready, banks, offers, ACTIVES, tick), ENTRY, r[WINNER + ACTIVES]
     if at > tick:
         if r[QUEUED] > 0:
-            other = pick_priority(r, ready, banks, tick)
-            if other < at:
-                if other >= limit:
-                    return -1
-                issue_priority(r, ready, starts, ranges, banks, queue, other)
-                return other
+            other, slot, kind = pick_priority(r, ready, banks, tick), -1, PRIORITY
         else:
-            turn = choose_queue(r)
-            other, entry = pick(r, ready, queue, turn, tick, 0)
-            if other < at:
-                at, index, which = other, entry, turn
-    if at >= limit:
-        return -1
-    if queue[which, KEY, index] >= r[RD]:
-        issue_column(r, ready, starts, ranges, banks, queue, which, index, at)
-    else:
-        issue_row(r, ready, starts, ranges, banks, queue, which, index, at)
-    return at
-
-
-@part
-def dual(
-    r: Integers,
-    ready: Integers,
-    starts: Integers,
-    ranges: Integers,
-    banks: Integers,
-    queue: Integers,
-    tick: int,
-    limit: int,
-) -> int:
-    """A column command and a row command per tick, the column first; activated requests use columns only."""
-    column, index = pick_active(r, ready, queue, tick)
-    which, entry, turn = ACTIVES, 0, 0
-    refreshing = r[QUEUED] > 0
-    if refreshing:
-        row = pick_priority(r, ready, banks, tick)
-    else:
-        turn = choose_queue(r)
-        other, i, row, entry = pick_both(r, ready, banks, queue, turn, tick)
-        if other < column:
-            column, index, which = other, i, turn
-    at = min(column, row)
-    if at >= limit:
-        return -1
-    if column == at:
-        candidate = queue[turn, REQUEST, entry]
-        issue_column(r, ready, starts, ranges, banks, queue, which, index, at)
-        if refreshing:
-            row = pick_priority(r, ready, banks, at)
-        else:
-            before = turn
-            turn = choose_queue(r)
-            stays = entry < r[LENGTH + turn] and queue[turn, REQUEST, entry] == candidate
-            stays = row > at or (stays and ready[queue[turn, KEY, entry]] <= at)
-            if turn != before or not stays or r[SCHEDULER] == IN_ORDER:
-                _, _, row, entry = pick_both(r, ready, banks, queue, turn, at)
-    if row == at:
-        if refreshing:
-            issue_priority(r, ready, starts, ranges, banks, queue, at)
-        else:
-            issue_row(r, ready, starts, ranges, banks, queue, turn, entry, at)
-    return at
-
-
-@part
-def second_half(r: Integers, banks: Integers, queue: Integers, tick: int) -> int:
-    """Issue the second half of a split activation: the row is open, its request joins the active list."""
-    bank, row, flag = r[HALF_BANK], r[HALF_ROW], r[HALF_FLAG]
-    if r[TRACING]:
-        trace(r, r[NEVER_KEY] + 1, tick, r[HALF_REQUEST])
-    r[HALF_BANK] = -1
-    banks[bank, ROW_OPEN] = row
-    set_active(r, banks, bank, 1)
-    append(
-        r,
-        banks,
-        queue,
-        ACTIVES,
-        next_key(r, banks, bank, row, flag & 1),
-        bank,
-        row,
-        r[HALF_REQUEST],
-        r[HALF_ARRIVED],
-        flag,
-        tick,
-    )
-    rekey(r, banks, queue, bank)
-    return tick
-
-
-@part
-def split(
-    r: Integers,
-    ready: Integers,
-    starts: Integers,
-    ranges: Integers,
-    banks: Integers,
-    queue: Integers,
-    tick: int,
-    limit: int,
-) -> int:
-    """One command per tick, activation in two halves, and a command to wake the data clock where it has stopped."""
-    if r[WAKE_LIST] >= 0:
-        which, index = r[WAKE_LIST], r[WAKE_INDEX]
-        awake: int = max(tick, ready[queue[which, KEY, index]])
-        if awake >= limit:
-            return -1
-        r[WAKE_LIST] = -1
-        issue_column(r, ready, starts, ranges, banks, queue, which, index, awake)
-        return awake
-    half = r[HALF_BANK] >= 0
-    if half and r[HALF_DEADLINE] <= tick:
-        return second_half(r, banks, queue, tick)
-    at, index = pick_active(r, ready, queue, tick)
-    which, refresh = ACTIVES, False
-    if at > tick:
-        if r[QUEUED] > 0:
-            other, entry, turn, refresh = pick_priority(r, ready, banks, tick), -1, 0, True
-        else:
-            turn = choose_queue(r)
-            other, entry = pick(r, ready, queue, turn, tick, r[PRE] if half else 0)
+            choose_queue(r)
+            other, slot = pick(r, ready, banks, offers, (COLUMNS, CLOSES + 1), tick)
+            kind = ENTRY
         if other < at:
-            at, index, which = other, entry, turn
-        else:
-            refresh = False
-    if half and at > tick:
-        return second_half(r, banks, queue, tick)
-    if at >= limit:
-        return -1
-    if refresh:
-        issue_priority(r, ready, starts, ranges, banks, queue, at)
-    elif queue[which, KEY, index] < r[RD]:
-        issue_row(r, ready, starts, ranges, banks, queue, which, index, at)
-    elif at < r[AWAKE_UNTIL]:
-        issue_column(r, ready, starts, ranges, banks, queue, which, index, at)
-    elif half and r[HALF_DEADLINE] <= at + 1:
-        second_half(r, banks, queue, at)  # the wake-up and its column command would pass the deadline
+            at, what, entry = other, kind, slot
+    return at, what, entry
+
+
+@part
+def dual(r: Integers, ready: Integers, banks: Integers, offers: Integers, tick: int) -> tuple[int, int, int]:
+    """A column command and a row command per tick, the column first; activated requests use columns only."""
+    column, entry = NEVER, -1
+    if r[COLUMN_AT] < tick:
+        column, entry = look(r, ready, banks, offers, ACTIVES, tick), r[WINNER + ACTIVES]
+    if r[QUEUED] > 0:
+        row, slot, what = pick_priority(r, ready, banks, tick), -1, PRIORITY
     else:
-        write = queue[which, FLAG, index] & 1
-        if r[TRACING]:
-            trace(r, r[NEVER_KEY] + 2 + write, at, queue[which, REQUEST, index])
-        r[N_WAKE_RD + write] += 1
-        r[WAKE_LIST], r[WAKE_INDEX] = which, index
-    return at
+        choose_queue(r)
+        row, slot = pick(r, ready, banks, offers, (ROWS, CLOSES + 1), tick)
+        what = ENTRY
+        if r[COLUMN_AT] < tick:
+            other, hit = pick(r, ready, banks, offers, (COLUMNS, COLUMNS + 1), tick)
+            if other < column:
+                column, entry = other, hit
+    if column <= row:
+        return column, ENTRY, entry
+    return row, what, slot
+
+
+@part
+def choose(
+    r: Integers, ready: Integers, banks: Integers, entries: Integers, offers: Integers, tick: int
+) -> tuple[int, int, int]:
+    """Return the next command of a channel: its tick, what it is of, and the entry.
+
+    Where activation takes two commands, the second goes out when nothing else can or when it is due; and before a
+    column command the data clock is woken if it has stopped.
+    """
+    if r[SLOTS] == DUAL or r[SLOTS] == HALF:
+        return dual(r, ready, banks, offers, tick)
+    woken = r[WAKE_SLOT]
+    if woken >= 0:
+        return max(tick, ready[offers[entries[woken, GROUP], entries[woken, SEAT], KEY]]), ENTRY, woken
+    due = r[HALF_DEADLINE] if r[HALF_BANK] >= 0 else NEVER
+    if due <= tick:
+        return tick, SECOND_HALF, -1
+    at, what, entry = single(r, ready, banks, offers, tick)
+    if due < NEVER and at > tick:
+        return tick, SECOND_HALF, -1
+    asleep = r[SLOTS] == SPLIT and what == ENTRY and r[AWAKE_UNTIL] <= at < NEVER
+    if asleep and entries[entry, GROUP] % GROUPS_PER_QUEUE == COLUMNS:
+        # The wake-up and its column command must not pass the deadline.
+        return (at, SECOND_HALF, -1) if due <= at + 1 else (at, WAKE_UP, entry)
+    return at, what, entry

@@ -1,22 +1,24 @@
 """Steady state: where a regular stream finds the channel as it was one period ago, the periods ahead are multiplied.
 
 A stream has period p from request i on if each request j there goes to the bank of j - p with the same operation, and
-row, block and arrival differ from those of j - p by the same amounts throughout. The channel is as it was if all that
-it will ever look at is equal: what each queued request is and needs, which rows are open (moved by the same amount),
-how long every command must still wait, and what the bus, the write drain and the windows remember, with no refresh in
-between. Then the next period is the last one again, moved; so are all up to the end of the regular stretch or the next
-refresh, and they are added up.
+row, block and arrival differ from those of j - p by the same amounts throughout. The channel is as it was if its
+normal forms are equal: all that it will ever look at (what each queued request is and needs, which rows are open, how
+long every command must still wait, what the bus, the write drain and the windows remember), with ticks counted from
+now, and requests, rows and blocks from the next request on. With no refresh in between, the next period is then the
+last one again, moved; so are all up to the end of the regular stretch or the next refresh, and they are added up.
 """
 
 from __future__ import annotations
 
 from hwmodels.dram.kernel_queue import kernel
 from hwmodels.dram.layout import (
-    ACTIVATED,
     ACTIVE,
     ACTIVES,
+    AFTER,
+    AGE,
     ARRIVED,
     AWAKE_UNTIL,
+    BATCH,
     BLOCK,
     CHECK_AT,
     CHECK_TICK,
@@ -28,24 +30,19 @@ from hwmodels.dram.layout import (
     EDGE_CHANNEL,
     END,
     FAILURES,
-    FIELDS,
     FLAG,
+    GROUPS,
     HALF,
-    HALF_ARRIVED,
     HALF_BANK,
     HALF_DEADLINE,
-    HALF_FLAG,
-    HALF_REQUEST,
-    HALF_ROW,
-    HISTORY_AT,
-    KEY,
+    HALF_SLOT,
     LAST_INJECT,
     LATENCY,
-    LENGTH,
     MARKS,
     MARKS_AT,
     NEVER_KEY,
     NEXT,
+    OLDEST,
     OPEN_BANKS,
     OPEN_SINCE,
     OPEN_TICKS,
@@ -62,13 +59,14 @@ from hwmodels.dram.layout import (
     ROW,
     ROW_OPEN,
     SERVED,
+    SIZE,
     SKIPPED,
+    SLOT,
     SLOTS,
-    TRACE_AT,
-    UNIT_ACTIVE,
+    SOONEST,
     UNITS,
     UNITS_AT,
-    WAKE_LIST,
+    WAKE_SLOT,
     WINDOW,
     WRITES,
     WRITING,
@@ -77,7 +75,8 @@ from hwmodels.dram.layout import (
 
 _SPACING = 16  # requests between checkpoints at least: looking costs about as much as serving a few
 _PATIENCE, _PAUSE = 4, 16  # failures in a row, and the periods to wait after them
-_KEPT = 128  # registers at the head of a snapshot
+_KEPT = 96  # registers at the head of a snapshot; behind them those of units, its length, and the normal form
+_NOW = 2  # the snapshot that is not a checkpoint
 
 
 @kernel
@@ -121,177 +120,142 @@ def find_periods(r: Integers, requests: Integers) -> None:
 
 
 @kernel
-def keep(r: Integers, ready: Integers, banks: Integers, queue: Integers, snapshot: Integers) -> None:
-    """Copy the state behind one another: registers, keys, lists, banks, and what lies behind the registers."""
-    snapshot[:_KEPT] = r[:_KEPT]
-    at = _KEPT
-    for k in range(ready.shape[0]):
-        snapshot[at + k] = ready[k]
-    at += ready.shape[0]
-    for which in range(3):
-        for field in range(FIELDS):
-            for i in range(r[LENGTH + which]):
-                snapshot[at + i] = queue[which, field, i]
-            at += queue.shape[2]
-    for bank in range(banks.shape[0]):
-        snapshot[at], snapshot[at + 1] = banks[bank, ROW_OPEN], banks[bank, ACTIVE]
-        at += 2
-    for i in range(UNITS_AT, UNITS_AT + 4 * r[UNITS]):
-        snapshot[at] = r[i]
-        at += 1
-    for i in range(HISTORY_AT, r[TRACE_AT]):
-        snapshot[at] = r[i]
-        at += 1
+def put_entry(entries: Integers, slot: int, form: Integers, at: int, base: tuple[int, int, int, int]) -> int:
+    """Write an entry's normal form; return where the next goes."""
+    form[at] = entries[slot, REQUEST] - base[0]
+    form[at + 1] = entries[slot, BATCH] - base[0]
+    form[at + 2] = entries[slot, ROW] - base[1]
+    form[at + 3] = entries[slot, BLOCK] - base[2] if entries[slot, FLAG] & 1 else 0
+    form[at + 4] = entries[slot, ARRIVED] - base[3]
+    form[at + 5] = entries[slot, FLAG]
+    return at + 6
 
 
 @kernel
-def same_registers(r: Integers, then: Integers, tick: int, was: int, period: int, rows: int) -> bool:
-    """Whether write drain, bus, split activation and data clock are as they were."""
-    if r[REFRESH_AT] != then[REFRESH_AT] or then[QUEUED] != 0:
-        return False
-    if r[WRITING] != then[WRITING] or r[WAKE_LIST] >= 0 or then[WAKE_LIST] >= 0:
-        return False
-    if max(r[AWAKE_UNTIL] - tick, 0) != max(then[AWAKE_UNTIL] - was, 0) or r[END] - then[END] != tick - was:
-        return False
+def put_registers(r: Integers, form: Integers, at: int, tick: int) -> int:
+    """Write the normal form of write drain, bus and data clock."""
+    form[at], form[at + 1] = r[WRITING], r[REFRESH_AT]
+    form[at + 2], form[at + 3] = max(r[AWAKE_UNTIL] - tick, 0), r[END] - tick
+    for i in range(4, 8):
+        form[at + i] = 0
     if r[SLOTS] == HALF:
-        if (tick - was) & 1 or max(r[EDGE] - tick, -1) != max(then[EDGE] - was, -1):
-            return False
-        if r[EDGE] >= tick and (r[EDGE_CHANNEL] != then[EDGE_CHANNEL] or r[EDGE_BANK] != then[EDGE_BANK]):
-            return False
-    if r[HALF_BANK] != then[HALF_BANK]:
-        return False
-    return bool(
-        r[HALF_BANK] < 0
-        or (
-            r[HALF_DEADLINE] - tick == then[HALF_DEADLINE] - was
-            and r[HALF_ARRIVED] - tick == then[HALF_ARRIVED] - was
-            and r[HALF_REQUEST] - then[HALF_REQUEST] == period
-            and r[HALF_ROW] - then[HALF_ROW] == rows
-            and r[HALF_FLAG] == then[HALF_FLAG]
-        )
-    )
+        form[at + 4], form[at + 5] = tick & 1, max(r[EDGE] - tick, -1)
+        if r[EDGE] >= tick:
+            form[at + 6], form[at + 7] = r[EDGE_CHANNEL], r[EDGE_BANK]
+    return at + 8
 
 
 @kernel
-def same_list(
-    r: Integers, queue: Integers, then: Integers, at: int, which: int, moved: tuple[int, int, int, int]
-) -> bool:
-    """Whether a list holds the same entries, each one period on; their order does not matter."""
-    ticks, period, rows, blocks = moved
-    length, room = r[LENGTH + which], queue.shape[2]
-    if length != then[LENGTH + which]:
-        return False
-    for i in range(length):
-        j = 0
-        while j < length and then[at + REQUEST * room + j] != queue[which, REQUEST, i] - period:
-            j += 1
-        if (
-            j == length
-            or then[at + KEY * room + j] != queue[which, KEY, i]
-            or then[at + FLAG * room + j] != queue[which, FLAG, i]
-            or then[at + ARRIVED * room + j] != queue[which, ARRIVED, i] - ticks
-            or then[at + ROW * room + j] != queue[which, ROW, i] - rows
-            or (which == WRITES and then[at + BLOCK * room + j] != queue[which, BLOCK, i] - blocks)
-            or (which == ACTIVES and then[at + ACTIVATED * room + j] != queue[which, ACTIVATED, i] - ticks)
-        ):
-            return False
-    return True
-
-
-@kernel
-def same_windows(r: Integers, ranges: Integers, then: Integers, at: int, tick: int, was: int) -> bool:
-    """Whether every window remembers the same ticks, as far back as it matters."""
+def put_windows(r: Integers, ranges: Integers, form: Integers, at: int, tick: int) -> int:
+    """Write the ticks that windows remember, as far back as they matter."""
     for a in range(ranges.shape[0]):
-        window, place, span = ranges[a, WINDOW], ranges[a, PLACE], ranges[a, LATENCY]
+        window, place = ranges[a, WINDOW], ranges[a, PLACE]
         if window > 1:
             for i in range(window):
-                mine = r[place + 1 + (r[place] + i) % window] - tick
-                before = then[at + place + 1 + (then[at + place] + i) % window] - was
-                if max(mine, -span) != max(before, -span):
-                    return False
-    return True
+                form[at + i] = max(r[place + 1 + (r[place] + i) % window] - tick, -ranges[a, LATENCY])
+            at += window
+    return at
 
 
 @kernel
-def same_state(
+def put_state(
     r: Integers,
     ready: Integers,
     ranges: Integers,
     banks: Integers,
-    queue: Integers,
-    then: Integers,
-    tick: int,
-    was: int,
-    moved: tuple[int, int, int, int],
-) -> bool:
-    """Whether the channel is as it was at a checkpoint, but for what moves with the stream."""
-    _, period, rows, _ = moved
-    if not same_registers(r, then, tick, was, period, rows):
-        return False
-    at = _KEPT
+    entries: Integers,
+    offers: Integers,
+    form: Integers,
+    base: tuple[int, int, int, int],
+) -> None:
+    """Write a snapshot: registers and units as they are, then the length of the normal form and the form."""
+    tick, units = base[3], 4 * r[UNITS]
+    for i in range(_KEPT):
+        form[i] = r[i]
+    for i in range(units):
+        form[_KEPT + i] = r[UNITS_AT + i]
+    length = _KEPT + units
+    at = put_registers(r, form, length + 1, tick)
     for k in range(r[NEVER_KEY]):
-        if max(ready[k] - tick, 0) != max(then[at + k] - was, 0):
-            return False
-    at += ready.shape[0]
-    for which in range(3):
-        if not same_list(r, queue, then, at, which, moved):
-            return False
-        at += FIELDS * queue.shape[2]
+        form[at + k] = max(ready[k] - tick, 0)
+    at += r[NEVER_KEY]
     for bank in range(banks.shape[0]):
         opened = banks[bank, ROW_OPEN]
-        if banks[bank, ACTIVE] != then[at + 1] or opened != (then[at] + rows if then[at] >= 0 else then[at]):
-            return False
-        at += 2
-    for unit in range(r[UNITS]):
-        for column in (OPEN_BANKS, UNIT_ACTIVE):
-            if r[UNITS_AT + 4 * unit + column] != then[at + 4 * unit + column]:
-                return False
-    return same_windows(r, ranges, then, at + 4 * r[UNITS] - HISTORY_AT, tick, was)
+        form[at], form[at + 1] = opened - base[1] if opened >= 0 else opened, opened >= 0
+        form[at + 2] = banks[bank, ACTIVE]
+        at += 3
+        for which in range(2):
+            slot = banks[bank, OLDEST + which]
+            while slot >= 0:
+                at = put_entry(entries, slot, form, at, base)
+                slot = entries[slot, AFTER]
+            form[at] = which  # a mark between lists
+            at += 1
+    for i in range(r[SIZE + ACTIVES]):
+        at = put_entry(entries, offers[ACTIVES, i, SLOT], form, at, base)
+    form[at] = r[HALF_BANK]
+    at += 1
+    if r[HALF_BANK] >= 0:
+        form[at] = r[HALF_DEADLINE] - tick
+        at = put_entry(entries, r[HALF_SLOT], form, at + 1, base)
+    form[length] = put_windows(r, ranges, form, at, tick) - length
+
+
+@kernel
+def same_form(one: Integers, other: Integers, first: int) -> bool:
+    """Whether two snapshots have the same normal form, whose length is at ``first``."""
+    i, end = first, first + one[first]
+    while i < end and one[i] == other[i]:
+        i += 1
+    same: bool = i == end
+    return same
+
+
+@kernel
+def move_entries(
+    r: Integers, banks: Integers, entries: Integers, offers: Integers, by: tuple[int, int, int, int]
+) -> None:
+    """Move every entry on by so many requests, rows, blocks and ticks."""
+    for bank in range(banks.shape[0]):
+        slot = banks[bank, OLDEST + WRITES]
+        while slot >= 0:
+            r[MARKS_AT + (entries[slot, BLOCK] & (MARKS - 1))] -= 1
+            r[MARKS_AT + ((entries[slot, BLOCK] + by[2]) & (MARKS - 1))] += 1
+            slot = entries[slot, AFTER]
+        if banks[bank, ROW_OPEN] >= 0:
+            banks[bank, ROW_OPEN] += by[1]
+    for slot in range(entries.shape[0]):
+        entries[slot, REQUEST] += by[0]
+        entries[slot, BATCH] += by[0]
+        entries[slot, ROW] += by[1]
+        entries[slot, BLOCK] += by[2]
+        entries[slot, ARRIVED] += by[3]
+    for group in range(GROUPS):
+        r[SOONEST + group] = -1
+        for i in range(r[SIZE + group]):
+            offers[group, i, AGE] += by[0]
 
 
 @kernel
 def move_on(
-    r: Integers,
-    ready: Integers,
-    ranges: Integers,
-    banks: Integers,
-    queue: Integers,
-    then: Integers,
-    tick: int,
-    times: int,
-    moved: tuple[int, int, int, int],
+    r: Integers, ready: Integers, ranges: Integers, then: Integers, times: int, tick: int, by: tuple[int, int, int, int]
 ) -> None:
-    """Add up ``times`` periods: everything moves on, every counter grows by what it grew in the last period."""
-    ticks, period, rows, blocks = moved[0] * times, moved[1] * times, moved[2] * times, moved[3] * times
+    """Add up ``times`` periods: all that counts grows by what it grew in the last, and every tick moves on."""
+    ticks, period = by[3], by[3] // times
     for i in range(COUNTERS, COUNTERS_END):
         r[i] += times * (r[i] - then[i])
     r[SERVED] += times * (r[SERVED] - then[SERVED])
-    r[NEXT] += period
+    r[NEXT] += by[0]
     r[SKIPPED] += ticks
-    for i in (END, LAST_INJECT, AWAKE_UNTIL, EDGE, HALF_DEADLINE, HALF_ARRIVED):
+    for i in (END, LAST_INJECT, AWAKE_UNTIL, EDGE, HALF_DEADLINE):
         r[i] += ticks
-    r[HALF_REQUEST] += period
-    r[HALF_ROW] += rows
     for k in range(r[NEVER_KEY]):
         ready[k] += ticks
-    for i in range(r[LENGTH + WRITES]):
-        r[MARKS_AT + (queue[WRITES, BLOCK, i] & (MARKS - 1))] -= 1
-        r[MARKS_AT + ((queue[WRITES, BLOCK, i] + blocks) & (MARKS - 1))] += 1
-    for which in range(3):
-        for i in range(r[LENGTH + which]):
-            queue[which, REQUEST, i] += period
-            queue[which, ARRIVED, i] += ticks
-            queue[which, ROW, i] += rows
-            queue[which, BLOCK, i] += ticks if which == ACTIVES else blocks
-    for bank in range(banks.shape[0]):
-        if banks[bank, ROW_OPEN] >= 0:
-            banks[bank, ROW_OPEN] += rows
-    units = _KEPT + ready.shape[0] + 3 * FIELDS * queue.shape[2] + 2 * banks.shape[0]
     for unit in range(r[UNITS]):
-        at, before = UNITS_AT + 4 * unit, units + 4 * unit
+        at, before = UNITS_AT + 4 * unit, _KEPT + 4 * unit
         is_open = 1 if r[at + OPEN_BANKS] > 0 else 0
         now_open = r[at + OPEN_TICKS] + is_open * (tick - r[at + OPEN_SINCE])
-        was_open = then[before + OPEN_TICKS] + is_open * (tick - moved[0] - then[before + OPEN_SINCE])
+        was_open = then[before + OPEN_TICKS] + is_open * (tick - period - then[before + OPEN_SINCE])
         r[at + OPEN_TICKS] += times * (now_open - was_open)
         r[at + OPEN_SINCE] += ticks
     place = -1
@@ -308,7 +272,8 @@ def pass_over(
     ready: Integers,
     ranges: Integers,
     banks: Integers,
-    queue: Integers,
+    entries: Integers,
+    offers: Integers,
     snapshots: Integers,
     requests: Integers,
     tick: int,
@@ -318,31 +283,33 @@ def pass_over(
         period, at = r[PERIOD + level], r[NEXT]
         if period == 0 or at < r[CHECK_AT + level]:
             continue
-        then = snapshots[level]
-        fits = r[CHECKED + level] > 0 and at - then[NEXT] == period and at < requests.shape[1] and r[QUEUED] == 0
-        if fits:
-            moved = (
-                tick - r[CHECK_TICK + level],
-                period,
-                requests[R_ROW, at] - requests[R_ROW, at - period],
-                requests[R_BLOCK, at] - requests[R_BLOCK, at - period],
-            )
-            arrival = requests[R_ARRIVAL, at] - requests[R_ARRIVAL, at - period]
-            fits = arrival in (0, moved[0])
-            if fits and same_state(r, ready, ranges, banks, queue, then, tick, r[CHECK_TICK + level], moved):
+        if at == requests.shape[1] or r[QUEUED] > 0 or r[WAKE_SLOT] >= 0:
+            r[CHECKED + level] = 0
+            continue
+        then, now = snapshots[level], snapshots[_NOW]
+        base = (at, requests[R_ROW, at], requests[R_BLOCK, at], tick)
+        put_state(r, ready, ranges, banks, entries, offers, now, base)
+        if r[CHECKED + level] > 0 and at - then[NEXT] == period:
+            rows = requests[R_ROW, at] - requests[R_ROW, at - period]
+            blocks = requests[R_BLOCK, at] - requests[R_BLOCK, at - period]
+            arrival, ticks = requests[R_ARRIVAL, at] - requests[R_ARRIVAL, at - period], tick - r[CHECK_TICK + level]
+            if (arrival == 0 or arrival == ticks) and same_form(now, then, _KEPT + 4 * r[UNITS]):
                 stop = requests.shape[1]
                 if level == 0 and r[PERIOD + 1] > 0:
                     stop = min(stop, r[CHECK_AT + 1])
                 end = repeats(requests, period, at, stop)
-                times = min((end - 1 - at) // period, (r[REFRESH_AT] - 1 - tick) // moved[0])
+                times = min((end - 1 - at) // period, (r[REFRESH_AT] - 1 - tick) // ticks)
                 if times > 0:
-                    move_on(r, ready, ranges, banks, queue, then, tick, times, moved)
+                    by = (times * period, times * rows, times * blocks, times * ticks)
+                    move_on(r, ready, ranges, then, times, tick, by)
+                    move_entries(r, banks, entries, offers, by)
                     for other in range(level + 1):
                         r[CHECKED + other], r[CHECK_AT + other] = 0, r[NEXT] + 1
-                    passed: int = times * moved[0]
+                    passed: int = by[3]
                     return passed
             r[FAILURES + level] += 1
-        keep(r, ready, banks, queue, then)
+        for i in range(now.shape[0]):
+            then[i] = now[i]
         r[CHECKED + level], r[CHECK_TICK + level], r[CHECK_AT + level] = 1, tick, at + period
         if r[FAILURES + level] >= _PATIENCE:
             r[FAILURES + level], r[CHECKED + level] = 0, 0

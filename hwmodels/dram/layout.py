@@ -17,11 +17,9 @@ __all__ = ["State"]
 #: Later than any tick of any run; no constraint added to it overflows.
 NEVER = 1 << 60
 
-#: A request's place in the order of all: its number, in so many bits. No constraint is longer than ``LONGEST`` ticks.
+#: A score is how long to wait and, in the bits below, an age: the smaller goes first. No wait is longer than 24 bits.
 AGE_BITS = 38
-AGE = (1 << AGE_BITS) - 1
-LONGEST = (1 << 24) - 1
-FAR = LONGEST << AGE_BITS
+FAR = 1 << 62
 
 
 class State(NamedTuple):
@@ -41,10 +39,12 @@ class State(NamedTuple):
         The compiled constraint table.
     banks
         Per bank the columns ``ROW_OPEN`` ... below.
-    queue
-        Reads, writes, active list: per list and field the entries, in no order.
+    entries
+        Requests in the channel, ``BANK`` ... below. Those of a queue and bank are chained by age, and so are free ones.
+    offers
+        Per group those entries that may be next, ``KEY`` ... below.
     snapshots
-        Per period the state at its last checkpoint, as ``kernel_steady`` lays it out.
+        The state in normal form: now, and at the last checkpoint of each period; as ``kernel_steady`` lays it out.
     """
 
     r: Integers
@@ -52,7 +52,8 @@ class State(NamedTuple):
     starts: Integers
     ranges: Integers
     banks: Integers
-    queue: Integers
+    entries: Integers
+    offers: Integers
     snapshots: Integers
 
 
@@ -63,15 +64,18 @@ CAPACITY = 9  # of reads; of writes in the next place
 BANKS, UNITS, UNIT_BANKS, NEVER_KEY = 11, 12, 13, 14
 ACT, PRE, RD, WR, RDA, WRA, REFPB, PREAB, REFAB = 15, 16, 17, 18, 19, 20, 21, 22, 23
 SPLIT_TICKS, WAKE_READ, WAKE_WRITE = 24, 25, 26
-TRACING, TRACE_AT, FORWARD = 27, 28, 29
+TRACING, TRACE_AT, FORWARD, EVERY_TICK = 27, 28, 29, 30
 
 # What changes.
 NEXT, WRITING, REFRESH_AT, REFRESH_NODE = 32, 33, 34, 35
-LENGTH = 36  # of the three lists
+LENGTH = 36  # of reads; of writes in the next place
+FREE = 38  # the first free entry
 HEAD, QUEUED = 39, 40  # of the priority ring
 EDGE, EDGE_CHANNEL, EDGE_BANK = 41, 42, 43  # half clocks: where the last row command restricts its partner, and how
-HALF_BANK, HALF_DEADLINE, HALF_REQUEST, HALF_ARRIVED, HALF_FLAG = 44, 45, 46, 47, 48  # the split activation under way
-WAKE_LIST, WAKE_INDEX, AWAKE_UNTIL, HALF_ROW = 49, 50, 51, 52
+HALF_BANK, HALF_DEADLINE, HALF_SLOT = 44, 45, 46  # the split activation under way: bank, last tick, entry
+WAKE_SLOT, AWAKE_UNTIL = 47, 48  # the entry that the data clock was woken for, and until when it runs
+COLUMN_AT = 49  # two buses: the last tick whose column command is out
+BATCH_AT, BATCH_FIRST = 50, 51  # the last tick that took requests in, and the first of them
 
 # Steady state, one place per period: the shorter and the longer.
 PERIOD, CHECK_AT, CHECKED, CHECK_TICK, FAILURES = 86, 88, 90, 92, 94
@@ -86,26 +90,41 @@ N_ACT, N_PRE, N_RD, N_WR, N_RDA, N_WRA, N_REFPB, N_PREAB, N_REFAB, N_WAKE_RD, N_
 STEPS, SKIPPED = 82, 83  # turns of the loop; ticks passed over by steady state
 COUNTERS_END = 82
 
+# Per group: the soonest tick at which an offer can issue (-1: to be worked out), whose it is, how many there are.
+SOONEST, WINNER, WINNER_AGE, SIZE = 96, 104, 112, 120
+STALE = 128  # per command: a bit for every group whose offers must wait for it
+
 # Behind the numbers of the controller.
-MARKS_AT, MARKS = 128, 1024  # how many buffered writes have a block of each hash; a power of two
-RING_AT, RING = 1152, 4096  # keys of refreshes and precharges; a power of two that never fills
-UNITS_AT, UNITS_MOST = 5248, 256  # per refresh unit the columns OPEN_BANKS ...
-HISTORY_AT = 6272
+MARKS_AT, MARKS = 160, 1024  # how many buffered writes have a block of each hash; a power of two
+RING_AT, RING = 1184, 4096  # keys of refreshes and precharges; a power of two that never fills
+UNITS_AT, UNITS_MOST = 5280, 256  # per refresh unit the columns OPEN_BANKS ...
+HISTORY_AT = 6304
 
 # Columns of the constraint table.
 FIRST, STOP, LATENCY, WINDOW, PLACE = 0, 1, 2, 3, 4
 
-# Columns of bank and unit.
-ROW_OPEN, ACTIVE, ACCESSES, CLOSING, UNIT, CHANNEL, WAITING = 0, 1, 2, 3, 4, 5, 6
-BANK_COLUMNS = 8
+# Columns of bank and unit. Of the bank, per queue: the oldest and youngest entry, the oldest that hits the open row and
+# the oldest that does not.
+ROW_OPEN, ACTIVE, ACCESSES, CLOSING, UNIT, CHANNEL = 0, 1, 2, 3, 4, 5
+OLDEST, YOUNGEST, HIT, MISS = 6, 8, 10, 12
+BANK_COLUMNS = 16
 OPEN_BANKS, UNIT_ACTIVE, OPEN_SINCE, OPEN_TICKS = 0, 1, 2, 3
-CLOSED, OPENING, NO_ROW = -1, -2, -3
+CLOSED, OPENING = -1, -2
 
-# Fields of a queue entry. FLAG: 1 for a write, plus 2 once its row hit or miss is counted.
-KEY, BANK, ROW, REQUEST, ARRIVED, FLAG, BLOCK = 0, 1, 2, 3, 4, 5, 6
-ACTIVATED = BLOCK  # of the active list: the tick its row opened
-FIELDS = 7
-READS, WRITES, ACTIVES = 0, 1, 2
+# Fields of an entry. BATCH: the first request taken in at the same tick. FLAG: 1 for a write, plus 2 once its row hit
+# or miss is counted. AFTER, BEFORE: its chain. GROUP, SEAT: where it is offered.
+BANK, ROW, REQUEST, BATCH, ARRIVED, FLAG, BLOCK, AFTER, BEFORE, GROUP, SEAT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+FIELDS = 12
+READS, WRITES = 0, 1
+
+# Groups of offers: three per queue, and activated requests, which are in no queue any more. Columns of an offer.
+COLUMNS, ROWS, CLOSES, GROUPS_PER_QUEUE = 0, 1, 2, 3
+ACTIVES, GROUPS = 6, 7
+KEY, AGE, SLOT = 0, 1, 2
+OFFER_COLUMNS = 4
+
+# What to issue: the next command of an entry, of the priority ring, the second half of an activation, a wake-up.
+ENTRY, PRIORITY, SECOND_HALF, WAKE_UP = 0, 1, 2, 3
 
 # Fields of a request.
 R_BANK, R_ROW, R_WRITE, R_BLOCK, R_ARRIVAL = 0, 1, 2, 3, 4
@@ -115,3 +134,6 @@ SINGLE, DUAL, HALF, SPLIT = 0, 1, 2, 3
 FR_FCFS, ROW_HIT, IN_ORDER = 0, 1, 2
 ALL_BANK, PER_BANK = 1, 2
 OPEN_PAGE = -1
+
+# Commands by number, in the order of their first keys.
+C_ACT, C_PRE, C_RD, C_RDA, C_REFPB, C_PREAB, C_REFAB = 0, 1, 2, 4, 6, 7, 8

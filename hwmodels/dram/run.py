@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hwmodels.dram import layout
 from hwmodels.dram.controller import REFRESHES, SCHEDULERS, Controller
 from hwmodels.dram.device import SLOTS, Dram
-from hwmodels.dram.program import BANK_COMMANDS, UNIT_COMMANDS, Program, compile_program
+from hwmodels.dram.program import BANK_COMMANDS, UNIT_COMMANDS, Program, compile_program, engine_names
 from hwmodels.dram.requests import Mapping as AddressMapping
 from hwmodels.dram.requests import Requests
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-__all__ = ["Command", "DramRun", "simulate"]
+__all__ = ["Command", "DramRun", "Skip", "simulate"]
+
+#: What a run may pass over.
+Skip = Literal["periods", "events", "nothing"]
 
 _COUNTS = {
     "ACT": layout.N_ACT,
@@ -110,7 +113,7 @@ def simulate(
     mapping: AddressMapping,
     *,
     trace: bool = False,
-    fast_forward: bool = True,
+    skip: Skip = "periods",
 ) -> DramRun:
     """Serve requests on a channel, exactly to the tick.
 
@@ -124,8 +127,9 @@ def simulate(
         Where in the channel each block lies.
     trace
         Also return every command; then nothing is skipped.
-    fast_forward
-        Pass over repetitions of a steady state in one step; the result is the same without.
+    skip
+        What is passed over: ticks between events and repetitions of a steady state (``"periods"``), the former alone
+        (``"events"``), or ``"nothing"``. The result is the same.
     """
     import numpy as np
 
@@ -135,7 +139,7 @@ def simulate(
     table = np.stack([bank, row, requests.write, requests.block, requests.arrival])
     room = 8 * len(requests) + 4096 if trace else 0
     while True:
-        state = _state(dram, controller, room, fast_forward)
+        state = _state(dram, controller, room, skip)
         cycles = run(*state, table)
         needed = int(state.r[layout.TRACED])
         if needed <= room:
@@ -149,11 +153,12 @@ def _program(dram: Dram, unused: frozenset[str]) -> Program:
     return compile_program(dram, unused)
 
 
-def _state(dram: Dram, controller: Controller, room: int, fast_forward: bool) -> State:
+def _state(dram: Dram, controller: Controller, room: int, skip: Skip) -> State:
     """Return the engine's arrays at tick 0."""
     import numpy as np
 
     program = _program(dram, controller.unused_commands())
+    commands = (*BANK_COMMANDS, *UNIT_COMMANDS)
     banks, units = dram.banks, dram.refresh_units
     trace_at = layout.HISTORY_AT + program.history_size
     r = np.zeros(trace_at + 3 * room, dtype=np.int64)
@@ -165,7 +170,7 @@ def _state(dram: Dram, controller: Controller, room: int, fast_forward: bool) ->
     r[layout.CAPACITY], r[layout.CAPACITY + 1] = controller.read_queue, controller.write_queue
     r[layout.BANKS], r[layout.UNITS], r[layout.UNIT_BANKS] = banks, units, banks // units
     r[layout.NEVER_KEY] = program.never
-    for place, command in enumerate((*BANK_COMMANDS, *UNIT_COMMANDS)):
+    for place, command in enumerate(commands):
         r[layout.ACT + place] = program.first_key[command]
     r[layout.REFRESH_AT] = layout.NEVER
     if controller.refresh != "off":
@@ -175,25 +180,50 @@ def _state(dram: Dram, controller: Controller, room: int, fast_forward: bool) ->
         r[layout.SPLIT_TICKS] = t["nAAD"]
         r[layout.WAKE_READ] = t["nCL"] + t["nBL_min"] + t["nWCKPST"]
         r[layout.WAKE_WRITE] = t["nCWL"] + t["nBL_min"] + t["nWCKPST"]
-    r[layout.HALF_BANK] = r[layout.WAKE_LIST] = -1
+    r[layout.HALF_BANK] = r[layout.WAKE_SLOT] = r[layout.BATCH_AT] = -1
     r[layout.TRACING] = room > 0
-    r[layout.FORWARD] = fast_forward and room == 0 and controller.page_cap() <= 0
+    r[layout.FORWARD] = skip == "periods" and room == 0 and controller.page_cap() <= 0
+    r[layout.EVERY_TICK] = skip == "nothing"
+    r[layout.STALE : layout.STALE + len(commands)] = _stale_groups(dram, commands)
+    r[layout.SOONEST : layout.SOONEST + layout.GROUPS] = -1
     ready = np.zeros(program.never + 1, dtype=np.int64)
     ready[program.never] = layout.NEVER
     bank = np.zeros((banks, layout.BANK_COLUMNS), dtype=np.int64)
     bank[:, layout.ROW_OPEN] = layout.CLOSED
+    bank[:, layout.OLDEST : layout.MISS + 2] = -1
     bank[:, layout.UNIT] = np.arange(banks) // (banks // units)
     channels = dram.nodes("PseudoChannel") if "PseudoChannel" in dram.levels else 1
     bank[:, layout.CHANNEL] = np.arange(banks) // (banks // channels)
-    deepest = max(controller.read_queue, controller.write_queue, banks) + 1
-    queue = np.zeros((3, layout.FIELDS, deepest), dtype=np.int64)
+    places = controller.read_queue + controller.write_queue + banks + 1
+    entries = np.zeros((places, layout.FIELDS), dtype=np.int64)
+    entries[:, layout.AFTER] = np.arange(1, places + 1)  # all free
+    entries[:, layout.GROUP] = -1
+    offers = np.zeros((layout.GROUPS, banks, layout.OFFER_COLUMNS), dtype=np.int64)
     ranges = program.ranges.copy()
     ranges[:, layout.PLACE] += layout.HISTORY_AT
     r[layout.HISTORY_AT : trace_at] = -layout.NEVER
     r[ranges[ranges[:, layout.WINDOW] > 1, layout.PLACE]] = 0  # cursors
-    snapshot = 128 + ready.size + queue.size + 2 * banks + 4 * units + program.history_size
-    snapshots = np.zeros((2, snapshot), dtype=np.int64)
-    return layout.State(r, ready, program.starts, ranges, bank, queue, snapshots)
+    windows = int(ranges[ranges[:, layout.WINDOW] > 1, layout.WINDOW].sum())
+    snapshot = 128 + ready.size + 6 * places + 5 * banks + 4 * units + windows
+    snapshots = np.zeros((3, snapshot), dtype=np.int64)
+    return layout.State(r, ready, program.starts, ranges, bank, entries, offers, snapshots)
+
+
+def _stale_groups(dram: Dram, commands: tuple[str, ...]) -> list[int]:
+    """Return, per command, a bit for every group of offers some of which must wait for it.
+
+    A row command has the offers of its own bank made anew, and a column command those that close its row, so that what
+    holds only there needs no bit.
+    """
+    groups = {"RD": (0, layout.ACTIVES), "WR": (3, layout.ACTIVES), "ACT": (1, 4), "PREpb": (2, 5)}
+    masks = dict.fromkeys(commands, 0)
+    for constraint in dram.constraints:
+        for before in engine_names(constraint.prev) & set(commands):
+            for after in engine_names(constraint.next) & set(groups):
+                renewed = before in ("ACT", "PREpb") or (before in ("RD", "WR", "RDA", "WRA") and after == "PREpb")
+                if constraint.scope != "Bank" or constraint.sibling or not renewed:
+                    masks[before] |= sum(1 << group for group in groups[after])
+    return list(masks.values())
 
 
 def _result(dram: Dram, requests: Requests, bank: Integers, state: State, cycles: int) -> DramRun:

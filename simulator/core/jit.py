@@ -16,11 +16,14 @@ from typing import Any, TypeVar
 
 from simulator.core.formula import HOUSE_JIT
 
-__all__ = ["kernel_cache", "kernel_jit", "source_hash"]
+__all__ = ["WITHOUT_REFERENCES", "kernel_cache", "kernel_jit", "source_hash"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _HASH_DIGITS = 16
+
+#: Numba's option for code that has no reference-counted memory.
+WITHOUT_REFERENCES: dict[str, Any] = {"_nrt": False}
 
 
 def source_hash(sources: Iterable[Path]) -> str:
@@ -47,25 +50,30 @@ def kernel_cache(sources: Iterable[Path]) -> Path | None:
         return None
 
 
-def kernel_jit(sources: Iterable[Path]) -> Callable[[F], F]:
+def kernel_jit(sources: Iterable[Path], *, allocates: bool = True) -> Callable[[F], F]:
     """Return the decorator that compiles a kernel on its first call, with the house options and the house cache.
 
     Parameters
     ----------
     sources : iterable of Path
         Every file whose functions the decorated ones call, their own included.
+    allocates : bool
+        False for kernels that make no array and no slice assignment: they compile to code that counts no references to
+        its arguments. Counting costs several atomic operations per array and call, which in kernels of many small
+        functions is more than all they compute.
     """
     import numba
 
     folder = kernel_cache(sources)
     settings: Any = numba.config
+    options = {} if allocates else WITHOUT_REFERENCES
 
     def compiled(function: F) -> F:
         # Numba decides where to keep code when it decorates, from a global setting.
         previous = settings.CACHE_DIR
         settings.CACHE_DIR = "" if folder is None else str(folder)
         try:
-            kernel: F = numba.njit(cache=folder is not None, **HOUSE_JIT)(function)
+            kernel: F = numba.njit(cache=folder is not None, **options, **HOUSE_JIT)(function)
         finally:
             settings.CACHE_DIR = previous
         return kernel
