@@ -110,8 +110,7 @@ class Gpu:
         model = self.model
         simulated = self.level == "cycle" and is_simulated(operator)  # finds the current limits' share by itself
         if self.level != "roofline" and operator.kind in _TENSOR_KINDS and not simulated:
-            bits = 8.0 if mma in ("fp8", "int8", "fp4", "int4") else 16.0
-            clock_Hz = tensor_clock(clock_Hz, model.board.max_clock_Hz, bits, model.power)
+            clock_Hz = tensor_clock(clock_Hz, model.board.max_clock_Hz, model.tensor_bits(mma), model.power)
         return model.at(clock_Hz)
 
     def _time(self, operator: Operator, model: GpuModel) -> KernelTime:

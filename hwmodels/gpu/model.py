@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -14,11 +15,18 @@ from hwmodels.gpu.power import PowerCoefficients, PowerParams
 from hwmodels.gpu.spec import FORMAT_FALLBACK, GpuSpec
 from hwmodels.gpu.vector import VectorCoefficients
 from simulator.core.errors import UnsupportedError
+from simulator.core.formula import formula
 
-__all__ = ["GpuModel", "gpu_model"]
+__all__ = ["GpuModel", "gpu_model", "least_clock"]
 
 #: The lowest clock a power limit forces, over the highest, where nothing is known (hwmodels/gpu/power.py).
 _LEAST_CLOCK = 0.25
+
+
+@formula
+def least_clock(stated_Hz: float, max_clock_Hz: float) -> float:
+    """Return the lowest clock that a power limit can force; NaN where the specification does not say it."""
+    return _LEAST_CLOCK * max_clock_Hz if math.isnan(stated_Hz) else stated_Hz
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,11 @@ class GpuModel:
         self.compute_format(mma)
         return self.mma_flop_per_clock[mma]
 
+    @staticmethod
+    def tensor_bits(mma: str) -> float:
+        """Width of the operands that decides at what clock the matrix units run: 8 and less, or more."""
+        return 8.0 if mma in ("fp8", "int8", "fp4", "int4") else 16.0
+
     def scaled(self, compute: float = 1.0, hbm: float = 1.0) -> GpuModel:
         """Return a GPU with more of everything that computes, or more memory bandwidth: for elasticities."""
         p = self.params
@@ -77,7 +90,7 @@ def gpu_model(spec: GpuSpec) -> GpuModel:
             continue  # asked for only when a run needs it, and refused then
         rates[name] = spec.mma_flop_per_clock(name)
     top = spec.clock.max_Hz
-    least = _LEAST_CLOCK * top if spec.clock.min_Hz is None else spec.clock.min_Hz
+    least = least_clock(math.nan if spec.clock.min_Hz is None else spec.clock.min_Hz, top)
     return GpuModel(
         params=spec.params(),
         tensor_format=formats,

@@ -10,10 +10,11 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from simulator.core.errors import InputError
+from simulator.core.formula import formula
 from simulator.core.specfile import KINDS, shown
 from simulator.core.units import DIMENSIONS, check_range, parse_quantity
 
-__all__ = ["Quantity", "Rate", "RateOf", "quantity_schema"]
+__all__ = ["Quantity", "Rate", "RateOf", "per_core_clock", "per_second", "quantity_schema"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,18 @@ class Quantity:
         return quantity_schema(self.dimension)
 
 
+@formula
+def per_core_clock(value: float, per_clock: bool, cores: float, clock_Hz: float) -> float:
+    """Return the work of one core in one cycle; a device rate was quoted for ``cores`` at ``clock_Hz``."""
+    return value if per_clock else value / (cores * clock_Hz)
+
+
+@formula
+def per_second(value: float, per_clock: bool, cores: float, clock_Hz: float) -> float:
+    """Return the work of the whole device in one second with ``cores`` at ``clock_Hz``."""
+    return value * cores * clock_Hz if per_clock else value
+
+
 class Rate(NamedTuple):
     """Work per time: of the whole device per second, or of one core per clock cycle.
 
@@ -81,11 +94,11 @@ class Rate(NamedTuple):
 
     def per_core_clock(self, cores: float, clock_Hz: float) -> float:
         """Return the work of one core in one cycle; a device rate was quoted for ``cores`` at ``clock_Hz``."""
-        return self.value if self.per_clock else self.value / (cores * clock_Hz)
+        return per_core_clock(self.value, self.per_clock, cores, clock_Hz)
 
     def per_second(self, cores: float, clock_Hz: float) -> float:
         """Return the work of the whole device in one second with ``cores`` at ``clock_Hz``."""
-        return self.value * cores * clock_Hz if self.per_clock else self.value
+        return per_second(self.value, self.per_clock, cores, clock_Hz)
 
 
 @dataclass(frozen=True, slots=True)
