@@ -198,11 +198,13 @@ def _system_tree(name: str, resolver: _Resolver) -> Node:
     if found is not None:
         return _alone(resolver.resolve(as_node(found, place), "device", Path.cwd()))
     counted = _COUNTED.fullmatch(name.strip())
-    device = {normalise(n): n for n in devices}.get(normalise(counted["device"])) if counted else None
-    if counted is None or device is None:
-        known = hardware_names()
-        raise UnknownNameError("hardware", name, suggest(name, known), known)
-    return _counted(device, int(counted["count"]), resolver, place)
+    repeated = by_key.get(normalise(counted["device"])) if counted else None
+    if counted is not None and repeated in devices:
+        return _counted(repeated, int(counted["count"]), resolver, place)
+    if counted is not None and repeated is not None:
+        return _repeated(repeated, int(counted["count"]), resolver, place)
+    known = hardware_names()
+    raise UnknownNameError("hardware", name, suggest(name, known), known)
 
 
 def _describes_system(members: Mapping[str, Node]) -> bool:
@@ -235,6 +237,23 @@ def _counted(device: str, count: int, resolver: _Resolver, place: Place) -> Node
     per_node, nodes = min(count, _NODE), max(1, count // _NODE)
     tree = resolver.resolve(as_node({"name": name, "base": full, "nodes": nodes}, place), "system", here)
     return _replace(tree, ("units", 0, "count"), Node(per_node, place))
+
+
+def _repeated(system: str, count: int, resolver: _Resolver, place: Place) -> Node:
+    """Return the tree of ``<system>x<count>`` in one node: so many times each unit of a system of several kinds."""
+    name = f"{system}-x{count}"
+    tree = resolver.resolve(as_node({"name": name, "base": system}, place), "system", Path.cwd())
+    members = tree.value if isinstance(tree.value, dict) else {}
+    if "placement" not in members:
+        raise InputError(f"{name}: {system} is a whole system; name its device with a count, or describe it in a file")
+    units = members["units"].value
+    assert isinstance(units, list)
+    for number, unit in enumerate(units):
+        own = unit.value["count"].value if isinstance(unit.value, dict) and "count" in unit.value else 1
+        if not isinstance(own, int) or own * count > 2 * _NODE:
+            raise InputError(f"{name}: describe more than {2 * _NODE} devices in a file, with nodes and a network")
+        tree = _replace(tree, ("units", number, "count"), Node(own * count, place))
+    return tree
 
 
 def _replace(node: Node, path: tuple[str | int, ...], leaf: Node) -> Node:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, cast
+from typing import cast
 
 from hwmodels.device import Device, Level
 from hwmodels.gpu.spec import GpuSpec
@@ -28,6 +28,7 @@ class DeviceKind:
     record: type[DeviceSpec]
     builder: str  # "module:function" of (record, network, level) -> Device, imported when a device is built
     checked: str  # what its results were compared with, where no band is known
+    shares: bool = False  # its builder takes ``owns_memory=False``, for a unit in another device's memory
     references: Mapping[str, str] = field(default_factory=dict)  # keys that hold another specification: its folder
 
 
@@ -42,6 +43,7 @@ DEVICE_KINDS: Mapping[str, DeviceKind] = {
         PimSpec,
         "hwmodels.pim.device:build_pim",
         "command programs were compared with other simulators (`ridgeline replay pim`), whole runs were not",
+        shares=True,
     ),
 }
 
@@ -54,8 +56,8 @@ def references() -> dict[str, str]:
     return every
 
 
-def build_device(spec: DeviceSpec, network: Network, level: Level) -> Device:
-    """Build a device at a level of detail.
+def build_device(spec: DeviceSpec, network: Network, level: Level, owns_memory: bool = True) -> Device:
+    """Build a device at a level of detail; one in another's memory leaves what that costs to the other.
 
     Raises
     ------
@@ -64,6 +66,9 @@ def build_device(spec: DeviceSpec, network: Network, level: Level) -> Device:
     UnsupportedError
         If its kind has no such level.
     """
-    module, _, function = DEVICE_KINDS[spec.type].builder.partition(":")
-    build = cast(Callable[[Any, Network, Level], Device], getattr(import_module(module), function))
+    kind = DEVICE_KINDS[spec.type]
+    module, _, function = kind.builder.partition(":")
+    build = cast(Callable[..., Device], getattr(import_module(module), function))
+    if kind.shares and not owns_memory:
+        return build(spec, network, level, owns_memory=False)
     return build(spec, network, level)

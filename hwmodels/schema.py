@@ -60,7 +60,9 @@ def _writable(field: dict[str, Any]) -> dict[str, Any]:
     if isinstance(free, dict):  # coefficients by name
         sourced = {"type": "object", "properties": {"value": free, **_ABOUT}, "required": ["value"]}
         return {**field, "additionalProperties": {"anyOf": [free, sourced | {"additionalProperties": False}]}}
-    if field.get("type") in ("integer", "string", "boolean") or "enum" in field:
+    scalars = ("integer", "string", "boolean", "number")
+    kinds = {choice.get("type") for choice in field.get("anyOf", (field,))} - {"null"}
+    if kinds <= {*scalars} or "enum" in field:
         sourced = {"type": "object", "properties": {"value": field, **_ABOUT}, "required": ["value"]}
         return {"anyOf": [field, sourced | {"additionalProperties": False}]}
     return field

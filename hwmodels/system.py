@@ -30,7 +30,7 @@ class Unit:
     @property
     def shares_memory(self) -> bool:
         """Whether the memory is another unit's."""
-        return self.memory != self.name
+        return self.memory not in ("", self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def build_system(spec: SystemSpec, level: Level = "analytic") -> System:
         units.append(
             Unit(
                 name=name,
-                device=build_device(unit.device, links, level),
+                device=build_device(unit.device, links, level, owns_memory=home is None),
                 per_rank=unit.count / spec.units[0].count if spec.placement is not None else 1.0,
                 memory=name if home is None else home.memory,
                 holds=frozenset(unit.holds) if home is None else home.holds,

@@ -169,6 +169,6 @@ class Pim:
         )
 
 
-def build_pim(spec: PimSpec, network: Network, level: Level) -> Pim:
-    """Build a unit from its specification: one device's memory with its compute."""
-    return Pim(spec, pim_params(spec), pim_energy(spec), network, level)
+def build_pim(spec: PimSpec, network: Network, level: Level, owns_memory: bool = True) -> Pim:
+    """Build a unit from its specification: one device's memory with its compute, or the compute in another's."""
+    return Pim(spec, pim_params(spec), pim_energy(spec), network, level, owns_memory)

@@ -31,14 +31,14 @@ def bands_for(model: ModelSpec, hardware: SystemSpec, parallel: Parallelism, lev
 
     Whole steps where they were measured on the device; else its kernels, as they come out with coefficients fitted
     without it; else, for a device of which nothing was measured, the worst kernels of any device so predicted. A run
-    over several devices takes the worse of its steps' error on one and on two. No band: a device that is no GPU;
+    over several devices takes the worse of its steps' error on one and on two. No band: what is not GPUs alone;
     energy where it was not measured; the roofline level, which is a bound; the cycle level, at which no whole runs
     were compared.
     """
     if level != "analytic":
         return ()
     device = hardware.device.name
-    if hardware.device.type != "gpu":  # no other kind was measured
+    if hardware.device.type != "gpu" or len(hardware.units) > 1:  # nothing else was measured
         return ()
     if load_bands(device):
         unlike = _unlike(model, hardware, parallel)

@@ -74,12 +74,11 @@ def _model(name: str) -> dict[str, Any]:
 def _hardware(name: str) -> dict[str, Any]:
     system = load_hardware(name)
     device = system.device
-    shown = device.name.removeprefix(device.vendor).strip()
-    shown = shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1].rstrip() + "…"
+    counts = [f"{unit.count} x " if system.devices > 1 else "" for unit in system.units]
+    shown = " + ".join(f"{n}{_short_name(unit.device)}" for n, unit in zip(counts, system.units, strict=True))
     return {
         "name": name,
-        "device": f"{system.devices} x {shown}" if system.devices > 1 else shown,
-        "type": device.type,
+        "device": shown if len(system.units) == 1 else _cut(shown),
         "memory": format_quantity(device.hbm.capacity_B, "B"),
         "bandwidth": format_quantity(device.hbm.bandwidth_Bps, "B/s"),
         "TFLOP/s": _peak(device, "bf16"),
@@ -87,6 +86,14 @@ def _hardware(name: str) -> dict[str, Any]:
         "link": format_quantity(device.link.bandwidth_Bps, "B/s"),
         "power": format_quantity(device.power.limit_W, "W"),
     }
+
+
+def _short_name(device: DeviceSpec) -> str:
+    return _cut(device.name.removeprefix(device.vendor).strip())
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1].rstrip() + "…"
 
 
 def _peak(device: DeviceSpec, fmt: str) -> str:
@@ -130,10 +137,14 @@ def _hardware_detail(name: str) -> dict[str, Any]:
     device = system.device
     return {
         "name": system.name,
-        "device": device.name,
+        "device": " + ".join(dict.fromkeys(unit.device.name for unit in system.units)),
         "type": device.type,
         "vendor": device.vendor,
         "family": device.family,
+        "units": [
+            {"name": name, "device": unit.device.name, "count": unit.count * system.nodes}
+            for name, unit in zip(system.unit_names, system.units, strict=True)
+        ],
         "devices": system.devices,
         "nodes": system.nodes,
         "fields": [_field(system, device, path) for path in system.provenance],

@@ -80,7 +80,7 @@ def _layer(layer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _hardware(hardware: Mapping[str, Any]) -> Iterator[str]:
-    units = f"{hardware['devices']} x {hardware['device']}"
+    units = " + ".join(f"{unit['count']} x {unit['device']}" for unit in hardware["units"])
     yield f"{hardware['name']}: {units} ({hardware['vendor']}, {hardware['family']})"
     yield ""
     rows: Sequence[Mapping[str, Any]] = hardware["fields"]

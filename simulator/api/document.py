@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hwmodels.device import RESOURCES
-from simulator.api.report import OperatorShare, Phase, Report
+from simulator.api.report import OperatorShare, Phase, Report, UnitShare
 from simulator.engine.memory import MemoryReport
 
 __all__ = ["SCHEMA", "operator_document", "report_document"]
@@ -59,7 +59,8 @@ def _list(description: str, items: _Schema) -> _Schema:
 
 
 _ENERGY = _named(
-    "energy by part: idle and clock (standing), compute, vector, l2, hbm, link (dynamic)", _number("joules")
+    "energy by part: idle and clock (standing), compute, vector, l2, hbm, link... (dynamic, as the devices have them)",
+    _number("joules"),
 )
 _REQUEST = _object(
     "what was asked for",
@@ -86,6 +87,7 @@ _FORMATS = _object(
 )
 _MEMORY = _object(
     "memory of the fullest device",
+    name=_text("unit of the system whose memory has the least room"),
     fits={"type": "boolean", "description": "whether everything fits"},
     capacity_B=_number("what the device has"),
     usable_B=_number("what the profile lets the model fill"),
@@ -119,6 +121,7 @@ _OPERATOR = _object(
     phase={"enum": ["prefill", "decode"]},
     name=_text("as the graph calls it"),
     kind=_text("gemm, grouped_gemm, attention, vector, collective, ..."),
+    unit=_text("of the system that ran it; an operator split between units has a row for each"),
     launches=_number("how often it ran"),
     time_s=_number("of all launches"),
     share=_number("of the latency (of all pipeline stages)"),
@@ -127,6 +130,16 @@ _OPERATOR = _object(
     hbm_B=_number("bytes read from and written to device memory"),
     energy_J=_number("dynamic energy; standing power is in energy_parts_J"),
     intensity_flop_per_B=_number("arithmetic intensity: flops / hbm_B"),
+)
+_UNIT = _object(
+    "one unit of the system, or one link between memories",
+    name=_text("as the system's specification calls it"),
+    device=_text("what it is; empty for a link"),
+    count=_count("devices in use", 1),
+    busy_s=_number("how long one of them (for each rank of the model) worked"),
+    share=_number("of the latency (of all pipeline stages)"),
+    energy_J=_number("of all its devices while steps ran; sum of energy_parts_J"),
+    energy_parts_J=_ENERGY,
 )
 _BAND = _object(
     "how far off such predictions were when they were checked",
@@ -179,6 +192,7 @@ SCHEMA: _Schema = {
         memory=_MEMORY,
         phases=_object("prefill and decode", prefill=_PHASE, decode=_PHASE),
         operators=_list("longest first", _OPERATOR),
+        units=_list("units of the system, then links between their memories", _UNIT),
         elasticities=_named(
             "what 10 % more of a resource (hbm bandwidth, compute, link bandwidth, memory capacity) would change",
             _named("relative change of ttft, tpot, energy or max_batch", _change("-0.05: five percent less")),
@@ -213,6 +227,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "memory": _memory(report.memory),
         "phases": {"prefill": _phase(report.prefill), "decode": _phase(report.decode)},
         "operators": [operator_document(row) for row in report.operators()],
+        "units": [_unit(unit) for unit in report.units()],
         "elasticities": {name: dict(change) for name, change in report.elasticities.items()},
         "bands": [asdict(band) for band in report.bands],
         "estimates": [asdict(estimate) for estimate in report.estimates],
@@ -226,6 +241,18 @@ def operator_document(row: OperatorShare) -> dict[str, Any]:
     document = asdict(row)
     document["intensity_flop_per_B"] = row.intensity
     return document
+
+
+def _unit(unit: UnitShare) -> dict[str, Any]:
+    return {
+        "name": unit.name,
+        "device": unit.device,
+        "count": unit.count,
+        "busy_s": unit.busy_s,
+        "share": unit.share,
+        "energy_J": unit.total_energy_J,
+        "energy_parts_J": dict(unit.energy_J),
+    }
 
 
 def _memory(memory: MemoryReport) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from workloads.parallel import Parallelism
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Band", "Estimate", "OperatorShare", "Phase", "Report"]
+__all__ = ["Band", "Estimate", "OperatorShare", "Phase", "Report", "UnitShare"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class OperatorShare:
     phase: str
     name: str
     kind: str
+    unit: str  # of the system; an operator split between units has a row for each
     launches: float
     time_s: float
     share: float  # of the latency of the devices that run it (one stage of a pipeline)
@@ -53,6 +54,23 @@ class OperatorShare:
     def intensity(self) -> float:
         """Arithmetic intensity, FLOP per byte of device memory."""
         return self.flops / self.hbm_B if self.hbm_B else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitShare:
+    """A unit of the system, or a link between memories, over the whole request."""
+
+    name: str
+    device: str  # empty for a link
+    count: int  # devices in use
+    busy_s: float  # of one rank of the model, all stages of a pipeline together
+    share: float  # of the latency (of all stages)
+    energy_J: Mapping[str, float]  # by part, waiting included, all devices together
+
+    @property
+    def total_energy_J(self) -> float:
+        """Sum of the energy parts."""
+        return sum(self.energy_J.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,14 +181,41 @@ class Report:
         With pipeline stages an operator is summed over one device of each of them, and its share is of the latency of
         all stages: what is missing to 1 is time they wait.
         """
-        rows: dict[tuple[str, str], list[tuple[OperatorResult, float]]] = {}
+        rows: dict[tuple[str, str, str], list[tuple[OperatorResult, float]]] = {}
         for name, phase in self.phases.items():
             for step, weight in phase.samples:
                 for operator in step.operators:
-                    rows.setdefault((name, operator.name), []).append((operator, operator.count * weight))
+                    rows.setdefault((name, operator.name, operator.unit), []).append(
+                        (operator, operator.count * weight)
+                    )
         available_s = self.latency_s * self.parallel.pp
-        shares = [_share(phase, name, launched, available_s) for (phase, name), launched in rows.items()]
+        shares = [_share(phase, name, launched, available_s) for (phase, name, _), launched in rows.items()]
         return sorted(shares, key=lambda row: -row.time_s)
+
+    def units(self) -> list[UnitShare]:
+        """Sum what each unit of the system, and each link between their memories, did over the request."""
+        busy_s: dict[str, float] = {}
+        energy_J: dict[str, dict[str, float]] = {}
+        for phase in self.phases.values():
+            for step, weight in phase.samples:
+                for use in step.units:
+                    busy_s[use.name] = busy_s.get(use.name, 0.0) + use.busy_s * weight
+                    parts = energy_J.setdefault(use.name, {})
+                    for part, joules in use.energy_J.items():
+                        parts[part] = parts.get(part, 0.0) + joules * weight
+        ranks, first = self.parallel.devices, self.system.units[0].count
+        known = dict(zip(self.system.unit_names, self.system.units, strict=True))
+        return [
+            UnitShare(
+                name=name,
+                device=known[name].device.name if name in known else "",
+                count=-(-ranks * known[name].count // first) if name in known else ranks,
+                busy_s=time_s,
+                share=time_s / (self.latency_s * self.parallel.pp),
+                energy_J=energy_J[name],
+            )
+            for name, time_s in busy_s.items()
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as the documented JSON document."""
@@ -200,6 +245,7 @@ def _share(
         phase=phase,
         name=name,
         kind=launched[0][0].kind,
+        unit=launched[0][0].unit,
         launches=sum(times for _, times in launched),
         time_s=time_s,
         share=time_s / available_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hwmodels.catalog import load_hardware
@@ -15,7 +16,7 @@ from simulator.api.report import Report
 from simulator.api.request import Request, choose_parallelism
 from simulator.core.errors import InputError
 from simulator.core.provenance import provenance
-from simulator.engine.memory import check_memory
+from simulator.engine.memory import Pool, check_memory, pools_of
 from simulator.engine.profile import load_profile
 from workloads.catalog import load_model
 from workloads.model import ModelSpec
@@ -170,8 +171,13 @@ def _report(setup: Setup, system: System, level: Level, command: Sequence[str]) 
     model, precision, parallel = setup.model, setup.precision, setup.parallel
     prefill, decode = run_phases(setup, system)
     residents = setup.request.residents(parallel, not model.is_decoder)
+    pools = pools_of(system)
+
+    def grown(factor: float) -> list[Pool]:
+        return [replace(pool, capacity_B=pool.capacity_B * factor) for pool in pools]
+
     memory, roomier = (
-        check_memory(model, precision, parallel, residents, system.spec.device.hbm.capacity_B * factor, setup.profile)
+        check_memory(model, precision, parallel, residents, grown(factor), setup.profile)
         for factor in (1.0, 1.0 + STEP)
     )
     return Report(

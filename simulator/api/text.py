@@ -30,7 +30,7 @@ _DOUBTFUL_FIRST = ("unstated", "estimated", "calibrated", "derived")
 
 def report_text(report: Report) -> str:
     """Return the report as a user reads it in a terminal, at most 100 columns wide and 40 lines long."""
-    blocks = [_head(report), _memory(report), _totals(report), _operators(report), _outlook(report)]
+    blocks = [_head(report), _memory(report), _totals(report), _units(report), _operators(report), _outlook(report)]
     return "\n\n".join("\n".join(block) for block in map(list, blocks) if block)
 
 
@@ -70,7 +70,9 @@ def _head(report: Report) -> Iterator[str]:
 def _memory(report: Report) -> Iterator[str]:
     memory = report.memory
     used, usable = format_quantity(memory.total_B, "B"), format_quantity(memory.usable_B, "B")
+    several = len(report.system.units) > 1
     of = f"{used} of {usable}" + (" per device" if report.parallel.devices > 1 else "")
+    of += f" in the memory of {memory.name}" if several else ""
     parts = ", ".join(f"{_PARTS[name]} {format_quantity(size, 'B')}" for name, size in memory.parts_B.items() if size)
     if memory.fits:
         yield from _line("memory", f"fits: {of} ({format_quantity(memory.margin_B, 'B')} free): {parts}")
@@ -133,24 +135,43 @@ def _band(band: Band) -> str:
     return f"± {band.mape:.0%} on average, {band.p90:.0%} at the 90th percentile"
 
 
+def _units(report: Report) -> Iterator[str]:
+    """Yield time and energy of each unit, where there are several."""
+    if len(report.system.units) == 1:
+        return
+    yield f"{'unit':<41}{'busy':>9}{'share':>8}{'energy':>10}{'share':>8}"
+    total_J = report.total_energy_J
+    for unit in report.units():
+        what = f"{unit.name} ({unit.count} x {unit.device})" if unit.device else unit.name
+        yield (
+            f"{_cut(what, 40):<41}{format_quantity(unit.busy_s, 's'):>9}{unit.share:>8.1%}"
+            f"{format_quantity(unit.total_energy_J, 'J'):>10}{unit.total_energy_J / total_J:>8.1%}"
+        )
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
 def _operators(report: Report) -> Iterator[str]:
     rows = report.operators()
     yield f"{'operator':<32}{'phase':<9}{'time':>9}{'share':>8}{'FLOP/B':>9}  bound by"
+    several = len(report.system.units) > 1
     for row in rows[:_ROWS]:
-        yield _operator(row)
+        yield _operator(row, f" on {row.unit}" if several else "")
     rest = rows[_ROWS:]
     if rest:
         time_s = sum(row.time_s for row in rest)
         share = sum(row.share for row in rest)
         yield f"{f'{len(rest)} more':<41}{format_quantity(time_s, 's'):>9}{share:>8.1%}"
     waiting = 1.0 - sum(row.share for row in rows)
-    if waiting > 0.0005:
+    if waiting > 0.0005 and len(report.system.units) == 1:
         time_s = waiting * report.latency_s * report.parallel.pp
         yield f"{'waiting (host, pipeline)':<41}{format_quantity(time_s, 's'):>9}{waiting:>8.1%}"
 
 
-def _operator(row: OperatorShare) -> str:
-    name = row.name if len(row.name) <= 31 else row.name[:30] + "…"
+def _operator(row: OperatorShare, where: str) -> str:
+    name = _cut(row.name, 31 - len(where)) + where
     intensity = f"{row.intensity:.3g}" if row.intensity < 1000 else f"{row.intensity:.0f}"
     return (
         f"{name:<32}{row.phase:<9}{format_quantity(row.time_s, 's'):>9}{row.share:>8.1%}"
@@ -181,7 +202,8 @@ def _confidence(report: Report) -> str:
     if report.level == "roofline":
         return "a bound from the datasheet, not a prediction"
     if not report.bands:
-        return DEVICE_KINDS[report.system.device.type].checked
+        kinds = dict.fromkeys(unit.device.type for unit in report.system.units)
+        return "; ".join(f"{kind}: {DEVICE_KINDS[kind].checked}" for kind in kinds)
     rows: dict[str, list[str]] = {}
     for band in report.bands:
         rows.setdefault(band.source.removeprefix(f"{band.rows} "), []).append(str(band.rows))

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from hwmodels.device import Cost
 from simulator.api.report import Report
 from simulator.core.errors import InputError
 from simulator.engine.run import OperatorResult, StepResult
@@ -40,7 +41,7 @@ def check_trace_path(path: Path) -> None:
 
 
 def trace_events(report: Report) -> Iterator[dict[str, Any]]:
-    """Yield the events of a report: a process per phase, a thread per pipeline stage; times in microseconds.
+    """Yield the events of a report: a process per phase, a thread per pipeline stage and unit; times in microseconds.
 
     The largest prefill step and the middle decode step are drawn, every layer and micro-batch of them, on one device of
     each stage.
@@ -51,6 +52,9 @@ def trace_events(report: Report) -> Iterator[dict[str, Any]]:
 
 
 def _step_events(step: StepResult, process: int) -> Iterator[dict[str, Any]]:
+    if any(step.timelines):
+        yield from _unit_events(step, process)
+        return
     stages = [list(members) for _, members in groupby(step.operators, key=lambda operator: operator.stage)]
     # A stage takes up the next micro-batch when the slowest has finished one.
     slot_us = max(sum(operator.time_s for operator in operators) for operators in stages) / step.slots * 1e6
@@ -63,6 +67,24 @@ def _step_events(step: StepResult, process: int) -> Iterator[dict[str, Any]]:
                 duration_us = operator.cost.time_s * 1e6
                 yield _event(operator, block, process, thread, now_us, duration_us)
                 now_us += duration_us
+
+
+def _unit_events(step: StepResult, process: int) -> Iterator[dict[str, Any]]:
+    """Yield one micro-batch in each stage of a system of several units: a thread per unit and link."""
+    thread = 0
+    start_us = 0.0
+    for stage, spans in enumerate(step.timelines):
+        suffix = f" of stage {stage}" if len(step.timelines) > 1 else ""
+        for resource in dict.fromkeys(span.resource for span in spans):
+            thread += 1
+            yield _label("thread_name", process, thread, resource + suffix)
+            for span in spans:
+                if span.resource == resource:
+                    at_us, for_us = start_us + span.start_s * 1e6, (span.end_s - span.start_s) * 1e6
+                    event = _slice(span.name, span.kind, span.cost, span.block, process, thread, at_us, for_us)
+                    event["args"]["part"] = span.part
+                    yield event
+        start_us += max(span.end_s for span in spans) * 1e6
 
 
 def _launches(operators: Sequence[OperatorResult], slots: int) -> Iterator[tuple[OperatorResult, str]]:
@@ -83,13 +105,20 @@ def _label(what: str, process: int, thread: int, name: str) -> dict[str, Any]:
 def _event(
     operator: OperatorResult, block: str, process: int, thread: int, start_us: float, duration_us: float
 ) -> dict[str, Any]:
-    cost = operator.cost
+    event = _slice(operator.name, operator.kind, operator.cost, block, process, thread, start_us, duration_us)
+    event["args"]["fused"] = list(operator.parts)
+    return event
+
+
+def _slice(
+    name: str, kind: str, cost: Cost, block: str, process: int, thread: int, start_us: float, duration_us: float
+) -> dict[str, Any]:
     return {
         "ph": "X",
         "pid": process,
         "tid": thread,
-        "name": operator.name,
-        "cat": operator.kind,
+        "name": name,
+        "cat": kind,
         "ts": round(start_us, 4),
         "dur": round(duration_us, 4),
         "args": {
@@ -97,6 +126,5 @@ def _event(
             "bound": cost.bound,
             "flops": cost.flops,
             "hbm_B": cost.hbm_B,
-            "fused": list(operator.parts),
         },
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hwmodels.system import System
 from simulator.core.errors import InputError
 from simulator.engine.profile import Profile
 from workloads.kvcache import kv_bytes
@@ -16,7 +17,7 @@ from workloads.sharding import stage_weight_B
 from workloads.step import Step
 from workloads.transformer.build import build_graph, stage_layers
 
-__all__ = ["MemoryReport", "Residents", "check_memory"]
+__all__ = ["MemoryReport", "Pool", "Residents", "check_memory", "pools_of"]
 
 _LARGEST = 1 << 30  # no search for a fitting batch or context goes beyond this
 
@@ -43,11 +44,24 @@ class Residents:
         return replace(self, tokens=tokens, new=new, cached=cached)
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One memory that a rank of the model uses."""
+
+    name: str  # of the unit it belongs to
+    capacity_B: float  # of the devices of one rank together
+    holds: frozenset[str]  # "weights", "kv": what of the model lies in it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryReport:
-    """Bytes on the fullest device. ``margin_B`` is signed: negative is what is missing."""
+    """Bytes on the fullest device. ``margin_B`` is signed: negative is what is missing.
+
+    Where a model is spread over several memories, the figures are those of the one with the least room.
+    """
 
     fits: bool
+    name: str  # of the unit whose memory it is
     capacity_B: float  # what the device has
     usable_B: float  # what the profile lets the model fill
     parts_B: Mapping[str, float]  # weights, kv, activations, framework
@@ -67,7 +81,7 @@ def check_memory(
     precision: Precision,
     parallel: Parallelism,
     residents: Residents,
-    capacity_B: float,
+    memory: float | Sequence[Pool],
     profile: Profile,
 ) -> MemoryReport:
     """Add up what must be resident on the fullest device and search what would fit.
@@ -78,32 +92,53 @@ def check_memory(
         What is stored, in which formats, cut how.
     residents : Residents
         Sequences with their final length, and the largest step.
-    capacity_B : float
-        Memory of one device, bytes.
+    memory : float or sequence of Pool
+        Memory of one device in bytes, or the memories of one rank. Activations and what the stack keeps for itself lie
+        in the first.
     profile : Profile
-        What the stack keeps for itself, what share of the device it fills, and the page size of its cache.
+        What the stack keeps for itself, what share of a device it fills, and the page size of its cache.
 
     Returns
     -------
     MemoryReport
         Parts, margin, and the largest batch and context and smallest tensor parallelism that fit.
     """
-    usable_B = capacity_B * profile.memory.utilization
+    share = profile.memory.utilization
+    pools = (Pool("device", memory, frozenset({"weights", "kv"})),) if isinstance(memory, float) else memory
+
+    def tightest(trial: Residents, spread: Parallelism) -> tuple[Pool, dict[str, float], float]:
+        parts_B = _parts(model, precision, spread, trial, profile)
+        candidates = []
+        for pool in pools:
+            apart = [part for part in ("weights", "kv") if part not in pool.holds]
+            apart += [] if pool is pools[0] else ["activations", "framework"]
+            held_B = {part: 0.0 if part in apart else size_B for part, size_B in parts_B.items()}
+            candidates.append((pool, held_B, pool.capacity_B * share - sum(held_B.values())))
+        return min(candidates, key=lambda candidate: candidate[2] / candidate[0].capacity_B)
 
     def fits(trial: Residents, spread: Parallelism = parallel) -> bool:
-        return sum(_parts(model, precision, spread, trial, profile).values()) <= usable_B
+        return tightest(trial, spread)[2] >= 0
 
-    parts_B = _parts(model, precision, parallel, residents, profile)
-    margin_B = usable_B - sum(parts_B.values())
+    pool, parts_B, margin_B = tightest(residents, parallel)
     return MemoryReport(
         fits=margin_B >= 0,
-        capacity_B=capacity_B,
-        usable_B=usable_B,
+        name=pool.name,
+        capacity_B=pool.capacity_B,
+        usable_B=pool.capacity_B * share,
         parts_B=parts_B,
         margin_B=margin_B,
         max_batch=_largest(lambda n: fits(replace(residents, sequences=n))),
         max_context=_largest(lambda n: fits(residents.of_length(n))),
         least_tp=_least_tp(model, parallel, lambda spread: fits(residents, spread)),
+    )
+
+
+def pools_of(system: System) -> tuple[Pool, ...]:
+    """Return the memories of one rank of a system: those that units own."""
+    return tuple(
+        Pool(unit.name, spec.device.hbm.capacity_B * unit.per_rank, unit.holds)
+        for unit, spec in zip(system.units, system.spec.units, strict=True)
+        if not unit.shares_memory
     )
 
 
