@@ -152,10 +152,14 @@ class SystemSpec(SpecRecord):
     @property
     def price_USD(self) -> float | None:
         """Price of all devices and hosts together; None where a device's is not known."""
-        if any(unit.device.price_USD is None and unit.memory is None for unit in self.units):
-            return None
-        node = sum(unit.count * (unit.device.price_USD or 0.0) for unit in self.units)
-        return self.nodes * (node + ((self.host.price_USD or 0.0) if self.host is not None else 0.0))
+        prices = [unit.device.price_USD for unit in self.units]
+        host = 0.0 if self.host is None else self.host.price_USD or 0.0
+        node = host
+        for unit, price in zip(self.units, prices, strict=True):
+            if price is None:
+                return None
+            node += unit.count * price
+        return self.nodes * node
 
     @property
     def link(self) -> LinkSpec:

@@ -1,4 +1,4 @@
-"""The command line: ``ridgeline simulate | show | schema | validate | replay | plot | doctor | bench``.
+"""The command line: ``ridgeline simulate | compare | show | schema | validate | replay | plot | ...``.
 
 Parsing is here and light: what a command needs is imported when it runs, so that ``--help`` answers at once.
 """
@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "main"]
 #: returns the exit code.
 COMMANDS = {
     "simulate": "simulate a model on hardware: latency, throughput, energy, memory",
+    "compare": "put several systems side by side for one model",
     "show": "list or show bundled models, hardware, formats and profiles",
     "schema": "print the JSON Schema of hardware and model files, or of the report",
     "validate": "compare predictions with measurements",
