@@ -31,6 +31,7 @@ _REFERENCES: Mapping[str, Mapping[str, str]] = {
     "system": {"network": "link", "storage": "storage", "host": "host"},
     "unit": {"device": "device"},
     "link": {},
+    "energy": {},
     "storage": {},
     "host": {},
 }

@@ -32,6 +32,7 @@ class Cost:
     l2_B: float = 0.0
     link_B: float = 0.0
     energy_J: Mapping[str, float]  # dynamic energy by part, at the clock it was costed at; idle and static come on top
+    how: str = ""  # in words, where the device has a choice: the mapping of a spatial array
 
     @property
     def hbm_B(self) -> float:
@@ -57,6 +58,7 @@ def mean_cost(one: Cost, other: Cost, share: float) -> Cost:
         l2_B=share * one.l2_B + rest * other.l2_B,
         link_B=share * one.link_B + rest * other.link_B,
         energy_J={part: share * joules + rest * other.energy_J[part] for part, joules in one.energy_J.items()},
+        how=one.how,
     )
 
 

@@ -17,6 +17,7 @@ from hwmodels.gpu.spec import GpuSpec
 from hwmodels.network import Network
 from hwmodels.parts import DeviceSpec
 from hwmodels.pim.spec import PimSpec
+from hwmodels.spatial.spec import SpatialSpec
 
 __all__ = ["DEVICE_KINDS", "DeviceKind", "build_device", "references"]
 
@@ -44,6 +45,13 @@ DEVICE_KINDS: Mapping[str, DeviceKind] = {
         "hwmodels.pim.device:build_pim",
         "command programs were compared with other simulators (`ridgeline replay pim`), whole runs were not",
         shares=True,
+    ),
+    "spatial": DeviceKind(
+        SpatialSpec,
+        "hwmodels.spatial.device:build_spatial",
+        "cycles of products and fused attention were compared with other simulators (`ridgeline replay systolic`, "
+        "`ridgeline reproduce fusemax`), whole runs were not",
+        {"energy": "energy"},
     ),
 }
 

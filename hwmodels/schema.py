@@ -15,7 +15,7 @@ __all__ = ["hardware_schema"]
 
 #: Records that may start from another with ``base`` or be given by name alone.
 _DEVICES = tuple(kind.record.__name__ for kind in DEVICE_KINDS.values())
-_NAMED = (*_DEVICES, "LinkSpec", "StorageSpec", "HostSpec", "SystemSpec")
+_NAMED = (*_DEVICES, "EnergyTable", "LinkSpec", "StorageSpec", "HostSpec", "SystemSpec")
 
 _ABOUT: dict[str, Any] = {
     "source": {"type": "string", "description": "where the numbers below come from: document and page"},

@@ -70,6 +70,7 @@ def _draw_ratios(rows: Sequence[Mapping[str, Any]], label: str) -> Figure:
         plot_speedups(axes, groups, label, mean=False)
         axes.get_legend().remove()
         axes.set_title(model)
+    panels[0, 0].set_ylim(0.0, 1.25 * max(row["ratio"] for row in rows))  # shared by all panels
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names))
     return figure

@@ -69,8 +69,9 @@ def flat_traffic_B(work: AttentionWork, machine: FusedMachine, flow: FlatDataflo
     """
     size_B = work.problems * machine.word_B
     queries_B, result_B = size_B * work.queries * work.qk_width, size_B * work.queries * work.v_width
-    keys_B = size_B * work.keys * work.qk_width
-    values_B = 0.0 if work.shared_kv else size_B * work.keys * work.v_width
+    kv_B = work.problems * (work.kv_word_B or machine.word_B) * work.keys
+    keys_B = kv_B * work.qk_width
+    values_B = 0.0 if work.shared_kv else kv_B * work.v_width
     scores_B = size_B * work.queries * float(work.keys)
     if flow.weight_stationary:
         groups = work.queries / min(work.queries, max(1, flow.row_tiles) * machine.columns)

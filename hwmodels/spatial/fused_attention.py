@@ -10,6 +10,7 @@ its artifact's tables follow; masks, grouped queries and cached keys are added h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -32,11 +33,7 @@ class AttentionWork(NamedTuple):
     causal: bool = False
     window: int = 0  # keys that a query sees; 0: all
     shared_kv: bool = False  # values are a part of the keys
-
-    @property
-    def heads_per_kv(self) -> int:
-        """Query heads that share keys and values."""
-        return self.queries // self.positions
+    kv_word_B: float = 0.0  # an element of keys and values in memory; 0: as every word of the machine
 
 
 class FusedMachine(NamedTuple):
@@ -152,7 +149,7 @@ def run_attention(
         "e": float(work.qk_width),
         "f": float(work.v_width),
     }
-    share = work.problems / machine.arrays
+    share = float(math.ceil(work.problems / machine.arrays))
     useful = {e.name: share * _einsum_cycles(binding, e.name, points, machine) for e in binding.cascade.einsums}
     if binding.scores == "rows" and dataflow is None:
         dataflow = least_traffic_dataflow(work, machine)
@@ -247,10 +244,9 @@ def _streamed_B(work: AttentionWork, machine: FusedMachine, binding: Binding, al
     # Blocks count whole only inside: the last block of keys ends where the keys do.
     all_blocks = groups * -(-work.keys // machine.rows)
     streamed = blocks / all_blocks * groups * work.keys
-    kv_width = work.qk_width if work.shared_kv else width
-    read = work.queries * work.qk_width + streamed * kv_width
-    size_B = work.problems * machine.word_B
-    return held, size_B * read, size_B * work.queries * work.v_width
+    kv_B = (work.kv_word_B or machine.word_B) * (work.qk_width if work.shared_kv else width)
+    read_B = machine.word_B * work.queries * work.qk_width + streamed * kv_B
+    return held, work.problems * read_B, work.problems * machine.word_B * work.queries * work.v_width
 
 
 def _unfused_B(work: AttentionWork, machine: FusedMachine, points: Mapping[str, float]) -> tuple[float, float]:
@@ -268,5 +264,6 @@ def _phase_traffic_B(
     size_B = work.problems * machine.word_B
     scores_B = size_B * min(work.queries, points["p"]) * min(work.keys, points["m"])
     queries_B, result_B = size_B * work.queries * work.qk_width, size_B * work.queries * work.v_width
-    keys_B, values_B = size_B * work.keys * work.qk_width, size_B * work.keys * work.v_width
+    kv_B = work.problems * (work.kv_word_B or machine.word_B) * work.keys
+    keys_B, values_B = kv_B * work.qk_width, kv_B * work.v_width
     return queries_B + keys_B + scores_B, 2.0 * scores_B, scores_B + values_B + result_B
