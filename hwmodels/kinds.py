@@ -51,7 +51,7 @@ DEVICE_KINDS: Mapping[str, DeviceKind] = {
         "hwmodels.spatial.device:build_spatial",
         "cycles of products and fused attention were compared with other simulators (`ridgeline replay systolic`, "
         "`ridgeline reproduce fusemax`), whole runs were not",
-        {"energy": "energy"},
+        references={"energy": "energy"},
     ),
 }
 
