@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from simulator.api.report import Report
 from simulator.api.request import Request, choose_parallelism
 from simulator.core.errors import InputError
 from simulator.core.provenance import provenance
-from simulator.engine.memory import Pool, check_memory, pools_of
+from simulator.engine.memory import MemoryReport, check_memory, pools_of
 from simulator.engine.profile import load_profile
 from workloads.catalog import load_model
 from workloads.model import ModelSpec
@@ -48,6 +48,7 @@ def simulate(
     routing: str = "uniform",
     overrides: Sequence[str] = (),
     command: Sequence[str] = (),
+    elasticity: bool = True,
 ) -> Report:
     """Simulate a batch of requests on a system.
 
@@ -81,6 +82,8 @@ def simulate(
         ``path=value`` replacements of any field: of the hardware, or after ``model.`` and ``profile.`` of those.
     command : sequence of str
         The command line, for provenance.
+    elasticity : bool
+        Also find out what more of each resource would buy; most of the time goes into that, so sweeps leave it out.
 
     Returns
     -------
@@ -117,7 +120,7 @@ def simulate(
         routing=routing,
         overrides=overrides,
     )
-    return _report(setup, build_system(spec, level), level, command)
+    return _report(setup, build_system(spec, level), level, command, elasticity)
 
 
 def prepare(
@@ -166,20 +169,11 @@ def prepare(
     return setup, system_spec
 
 
-def _report(setup: Setup, system: System, level: Level, command: Sequence[str]) -> Report:
+def _report(setup: Setup, system: System, level: Level, command: Sequence[str], elasticity: bool) -> Report:
     """Run the request and put together what is to be said of it."""
     model, precision, parallel = setup.model, setup.precision, setup.parallel
     prefill, decode = run_phases(setup, system)
-    residents = setup.request.residents(parallel, not model.is_decoder)
-    pools = pools_of(system)
-
-    def grown(factor: float) -> list[Pool]:
-        return [replace(pool, capacity_B=pool.capacity_B * factor) for pool in pools]
-
-    memory, roomier = (
-        check_memory(model, precision, parallel, residents, grown(factor), setup.profile)
-        for factor in (1.0, 1.0 + STEP)
-    )
+    memory = _memory(setup, system)
     return Report(
         model=model.name,
         system=system.spec,
@@ -196,12 +190,23 @@ def _report(setup: Setup, system: System, level: Level, command: Sequence[str]) 
         memory=memory,
         prefill=prefill,
         decode=decode,
-        elasticities={**elasticities(setup, system), "memory": memory_elasticity(memory, roomier)},
+        elasticities=_elasticities(setup, system, memory) if elasticity else {},
         bands=bands_for(model, system.spec, parallel, level),
         estimates=estimates_of(system.spec),
         warnings=model.warnings + _warnings(setup, level),
         provenance=provenance({"model": model, "hardware": system.spec, "profile": setup.profile}, command),
     )
+
+
+def _memory(setup: Setup, system: System, capacity_factor: float = 1.0) -> MemoryReport:
+    residents = setup.request.residents(setup.parallel, not setup.model.is_decoder)
+    pools = [replace(pool, capacity_B=pool.capacity_B * capacity_factor) for pool in pools_of(system)]
+    return check_memory(setup.model, setup.precision, setup.parallel, residents, pools, setup.profile)
+
+
+def _elasticities(setup: Setup, system: System, memory: MemoryReport) -> dict[str, Mapping[str, float]]:
+    roomier = _memory(setup, system, 1.0 + STEP)
+    return {**elasticities(setup, system), "memory": memory_elasticity(memory, roomier)}
 
 
 def _split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""The command line: ``ridgeline simulate | compare | show | schema | validate | replay | plot | ...``.
+"""The command line: ``ridgeline simulate | sweep | explain | show | validate | ...``, one module per command.
 
 Parsing is here and light: what a command needs is imported when it runs, so that ``--help`` answers at once.
 """
@@ -25,6 +25,8 @@ COMMANDS = {
     "compare": "put several systems side by side for one model",
     "show": "list or show bundled models, hardware, formats and profiles",
     "schema": "print the JSON Schema of hardware and model files, or of the report",
+    "sweep": "explore a design space: fronts, limits, what comes closest",
+    "explain": "simulate one point of a sweep again, with its full report",
     "validate": "compare predictions with measurements",
     "calibrate": "fit a device's coefficients to measurements",
     "replay": "compare engines with golden runs",

@@ -1,0 +1,67 @@
+"""One row of a sweep, simulated again with its full report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dse.evaluate import all_constraints, evaluate_shard
+from dse.metrics import shown_metric
+from dse.space.axes import text_of
+from dse.space.file import load_space
+from dse.space.identity import model_version
+from dse.space.paths import arguments_of
+from dse.store import read_manifest
+from simulator.api.report import Report
+from simulator.api.simulate import simulate
+from simulator.core.errors import InputError
+
+__all__ = ["Explained", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What a point is, how it keeps the limits of its sweep, and its report."""
+
+    heading: str
+    report: Report
+
+
+def explain(folder: Path, point: str, command: Sequence[str] = ()) -> Explained:
+    """Simulate a point of a sweep again.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the sweep.
+    point : str
+        Its index.
+
+    Raises
+    ------
+    InputError
+        If there is no such sweep or point, or the design was refused.
+    """
+    manifest = read_manifest(folder)
+    space = load_space(folder / "space.yaml", beside=Path(manifest["file"]).parent)
+    if not point.isdecimal() or int(point) >= space.size:
+        raise InputError(f"POINT is a whole number from 0 to {space.size - 1}, got {point[:40]!r}")
+    settings = space.settings(int(point))
+    arguments = arguments_of(space, settings)
+    arguments["level"] = manifest["level"]
+    shard = evaluate_shard(space, np.array([int(point)], dtype=np.int64), manifest["level"])
+    if shard.tally.refused:
+        raise InputError(f"point {point} is no design that can be simulated: {next(iter(shard.tally.refused))}")
+    report = simulate(**arguments, command=command)
+    lines = [f"point {point} of {space.name}: " + ", ".join(f"{k} {text_of(v)}" for k, v in settings.items())]
+    for constraint in all_constraints(space):
+        value, margin = (float(c[0]) for c in (shard.metrics[constraint.metric], shard.margins[constraint.name]))
+        kept = "keeps" if margin >= 0 else "breaks"
+        lines.append(f"  {kept} {constraint.name}: {shown_metric(constraint.metric, value)}, margin {margin:+.1%}")
+    lines += [f"  {name} {shown_metric(name, float(shard.metrics[name][0]))}" for name in space.metrics]
+    if manifest["model"] != model_version():
+        lines.append("  the program has changed since the sweep ran: its numbers may differ from those stored")
+    return Explained("\n".join(lines) + "\n", report)

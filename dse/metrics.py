@@ -1,0 +1,64 @@
+"""Metrics of a design point: what objectives, constraints and expressions may name, read off a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from simulator.api.report import Report
+from simulator.core.units import format_quantity
+
+__all__ = ["METRICS", "Metric", "dimension_of_metric", "measure", "shown_metric"]
+
+
+class Metric(NamedTuple):
+    """One number of a report: what it is, and how to read it; None where the request has no such phase."""
+
+    description: str
+    read: Callable[[Report], float | None]
+
+
+#: Every metric, by name; the suffix is the unit. Energy, power and price are of all devices in use together.
+METRICS: Mapping[str, Metric] = {
+    "ttft_s": Metric("time to first token of the whole batch", lambda r: r.ttft_s),
+    "tpot_s": Metric("time per output token after the first", lambda r: r.tpot_s),
+    "latency_s": Metric("from the start to the last token", lambda r: r.latency_s),
+    "tokens_per_s": Metric("output tokens per second of latency", lambda r: r.tokens_per_s),
+    "tokens_per_s_per_device": Metric("throughput of one device", lambda r: r.tokens_per_s / r.parallel.devices),
+    "energy_J": Metric("of the whole batch", lambda r: r.total_energy_J),
+    "energy_per_token_J": Metric("per output token", lambda r: r.total_energy_J / r.tokens),
+    "power_W": Metric("mean over the latency, all devices", lambda r: r.power_W),
+    "power_per_device_W": Metric("mean over the latency, one device", lambda r: r.power_W / r.parallel.devices),
+    "memory_B": Metric("asked for on the fullest device", lambda r: r.memory.total_B),
+    "memory_fill": Metric("share of the usable memory asked for", lambda r: r.memory.total_B / r.memory.usable_B),
+    "devices": Metric("in use", lambda r: float(r.parallel.devices)),
+}
+
+_SUFFIXES = {"_J": "J", "_W": "W", "_B": "B", "_mm2": "mm2", "_USD": "USD"}
+
+
+def dimension_of_metric(name: str) -> str:
+    """Return the dimension of a metric by its suffix: ``"W"`` of ``power_W``, ``"1"`` of ``tokens_per_s``.
+
+    Examples
+    --------
+    >>> dimension_of_metric("ttft_s"), dimension_of_metric("tokens_per_s"), dimension_of_metric("area_mm2")
+    ('s', '1', 'mm2')
+    """
+    if name.endswith("_s") and "_per_s" not in name:
+        return "s"
+    return next((dimension for suffix, dimension in _SUFFIXES.items() if name.endswith(suffix)), "1")
+
+
+def shown_metric(name: str, value: float) -> str:
+    """Return a value of a metric for people, with its unit."""
+    dimension = dimension_of_metric(name)
+    if dimension == "1" or value < 0:
+        return f"{value:.4g}"
+    return format_quantity(value, dimension)
+
+
+def measure(report: Report) -> dict[str, float]:
+    """Return every metric of a report that has one."""
+    found = {name: metric.read(report) for name, metric in METRICS.items()}
+    return {name: float(value) for name, value in found.items() if value is not None}

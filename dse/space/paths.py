@@ -1,0 +1,154 @@
+"""What a path of a sweep file addresses, and how a point becomes the arguments of a simulation.
+
+``model`` and ``hardware`` choose a specification; ``run.batch`` is what is asked of it; ``model.layers``,
+``profile.launch.mode`` and any other path (``hbm.bandwidth``) replace a field, as after ``--set``; ``var.name`` is a
+number of the sweep's own, for its expressions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from dse.space.axes import SpaceProblems, text_of
+from dse.space.space import Settings, Space
+from hwmodels.catalog import load_hardware
+from simulator.core.document import Node, Scalar
+from simulator.core.errors import InputError, RidgelineError, SpecError
+from simulator.core.names import suggest
+from simulator.engine.profile import load_profile
+from workloads.catalog import load_model
+from workloads.formats import load_format
+from workloads.moe import load_routing
+
+__all__ = ["arguments_of", "check_base", "check_value"]
+
+#: What of a run is the name of something, and what finds it.
+_NAMES: Mapping[str, Callable[[str], object]] = {
+    "weights": load_format,
+    "activations": load_format,
+    "kv": load_format,
+    "profile": load_profile,
+    "routing": load_routing,
+}
+
+
+def arguments_of(space: Space, settings: Settings) -> dict[str, Any]:
+    """Return the keyword arguments of :func:`simulator.simulate` for one point.
+
+    Raises
+    ------
+    InputError
+        If a derived value has none (a division by zero).
+    """
+    missing = [path for path, value in settings.items() if value is None and space_derives(space, path)]
+    if missing:
+        raise InputError(f"{missing[0]} has no finite value here")
+    run = dict(space.run)
+    chosen: dict[str, Any] = {"model": space.model, "hardware": space.hardware}
+    replaced = dict(space.overrides)
+    for path, value in settings.items():
+        head, _, rest = path.partition(".")
+        if path in chosen:
+            chosen[path] = value
+        elif head == "run":
+            run[rest] = value
+        elif head != "var":
+            replaced[path] = value
+    overrides = [f"{path}={text_of(value)}" for path, value in replaced.items()]
+    return {**chosen, **run, "overrides": overrides}
+
+
+def space_derives(space: Space, path: str) -> bool:
+    """Tell whether a path is a derived one."""
+    return any(item.path == path for item in space.derived)
+
+
+def check_base(
+    model: str,
+    hardware: str,
+    overrides: Mapping[str, Scalar],
+    run: Mapping[str, Any],
+    node: Node,
+    problems: SpaceProblems,
+) -> None:
+    """Load what the base names, noting what is wrong with it."""
+    texts = [f"{path}={text_of(value)}" for path, value in overrides.items()]
+    of_model = [text.removeprefix("model.") for text in texts if text.startswith("model.")]
+    of_profile = [text.removeprefix("profile.") for text in texts if text.startswith("profile.")]
+    of_hardware = [text for text in texts if not text.startswith(("model.", "profile."))]
+    profile = str(run.get("profile", "ideal"))
+    checks: list[tuple[str, Callable[[], object]]] = [
+        ("model", lambda: load_model(model, of_model)),
+        ("hardware", lambda: load_hardware(hardware, of_hardware)),
+        ("run.profile", lambda: load_profile(profile, of_profile)),
+    ]
+    checks += [(f"run.{key}", partial(_NAMES[key], str(run[key]))) for key in _NAMES if key in run and key != "profile"]
+    for key, load in checks:
+        try:
+            load()
+        except RidgelineError as error:
+            problems.add(node.at(tuple(key.split("."))).place, f"base.{key}", _reason(error))
+
+
+def check_value(path: str, value: Scalar, bases: Sequence[tuple[str, str]], run_record: type[BaseModel]) -> str | None:
+    """Return what is wrong with giving ``path`` a value on every one of ``bases`` (model, hardware); None if nothing.
+
+    A value of None only asks whether there is such a path.
+    """
+    head, _, rest = path.partition(".")
+    if head == "var":
+        return None if rest.isidentifier() else "a variable is written var.name"
+    if head == "run":
+        return _check_run(rest, value, run_record)
+    reasons = [_check_on(path, value, model, hardware) for model, hardware in bases]
+    return None if None in reasons else reasons[0]
+
+
+def _check_run(name: str, value: Scalar, record: type[BaseModel]) -> str | None:
+    if name not in record.model_fields:
+        near = suggest(name, record.model_fields, most=2)
+        return "no such field" + (f" (did you mean {' or '.join(f'run.{n}' for n in near)}?)" if near else "")
+    try:
+        record.model_validate({name: value})
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {value!r}"
+    try:
+        if value is not None and name in _NAMES:
+            _NAMES[name](str(value))
+    except RidgelineError as error:
+        return _reason(error)
+    return None
+
+
+def _check_on(path: str, value: Scalar, model: str, hardware: str) -> str | None:
+    """Try one value on one base."""
+    head, _, rest = path.partition(".")
+    probe = "0" if value is None else text_of(value)
+    try:
+        if path == "model":
+            load_model(probe)
+        elif path == "hardware":
+            load_hardware(probe)
+        elif head == "model":
+            load_model(model, [f"{rest}={probe}"])
+        elif head == "profile":
+            load_profile("ideal", [f"{rest}={probe}"])
+        else:
+            load_hardware(hardware, [f"{path}={probe}"])
+    except RidgelineError as error:
+        reason = _reason(error)
+        # Without a value to try, only a path that is not there is a mistake.
+        return reason if value is not None or "no such field" in reason else None
+    return None
+
+
+def _reason(error: RidgelineError) -> str:
+    """Return what an error says, without the place it gives: the sweep file has a better one."""
+    if isinstance(error, SpecError):
+        return "; ".join(dict.fromkeys(problem.message for problem in error.problems))
+    return str(error).removeprefix("--set ")

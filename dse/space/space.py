@@ -1,0 +1,179 @@
+"""A space: axes and derived values over a base, and the point that belongs to each index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.space.axes import Axis, text_of
+from dse.space.expression import Expression
+from simulator.core.document import Scalar
+
+__all__ = [
+    "MOST_POINTS",
+    "Constraint",
+    "Derived",
+    "Objective",
+    "Search",
+    "Settings",
+    "Space",
+]
+
+#: Index arithmetic is done in 64-bit integers, with room to spare.
+MOST_POINTS = 10**18
+
+Codes = NDArray[np.int64]
+
+#: Path -> value of one point, as after ``--set``; ``None`` where a derived value came out not finite.
+Settings = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A value worked out from others; ``unit`` is written behind it where its field wants one."""
+
+    path: str
+    expression: Expression
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A metric to make small, or large."""
+
+    metric: str
+    maximise: bool
+
+    def __str__(self) -> str:
+        return f"{'most' if self.maximise else 'least'} {self.metric}"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A limit on a metric."""
+
+    name: str
+    metric: str
+    limit: float  # SI
+    at_most: bool
+
+    def margin(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return by how much the limit is kept, as a fraction of it (in the metric's unit where the limit is 0).
+
+        Negative where it is not kept.
+        """
+        slack = self.limit - value if self.at_most else value - self.limit
+        return slack / abs(self.limit) if self.limit else slack
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How points are chosen and what is kept of them."""
+
+    explorer: str = "exhaustive"
+    points: int | None = None
+    population: int = 64
+    seed: int = 0
+    keep: str = "all"
+    shard: int | None = None
+
+
+@dataclass(frozen=True)
+class Space:
+    """Everything a sweep file says, checked. The last axis varies fastest with the index."""
+
+    name: str
+    question: str
+    file: str
+    model: str
+    hardware: str
+    overrides: Mapping[str, Scalar]
+    run: Mapping[str, Any]
+    axes: tuple[Axis, ...]
+    derived: tuple[Derived, ...]
+    metrics: Mapping[str, Expression]
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    search: Search = field(default_factory=Search)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Number of positions of each axis."""
+        return tuple(len(axis) for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return math.prod(self.lengths)
+
+    def codes(self, indices: NDArray[np.int64]) -> Codes:
+        """Return the position on each axis of each index, shape (points, axes)."""
+        codes = np.empty((len(indices), len(self.axes)), dtype=np.int64)
+        rest = np.asarray(indices, dtype=np.int64)
+        for position in range(len(self.axes) - 1, -1, -1):
+            rest, codes[:, position] = np.divmod(rest, len(self.axes[position]))
+        return codes
+
+    def indices(self, codes: Codes) -> NDArray[np.int64]:
+        """Return the index of each row of positions: the inverse of :meth:`codes`."""
+        index = np.zeros(len(codes), dtype=np.int64)
+        for position, axis in enumerate(self.axes):
+            index = index * len(axis) + codes[:, position]
+        return index
+
+    @cached_property
+    def _numbers(self) -> dict[str, tuple[int, NDArray[np.float64]]]:
+        """Of each path whose values are numbers: its axis and its values along it, SI."""
+        found = {}
+        for position, axis in enumerate(self.axes):
+            for path in axis.paths:
+                numbers = axis.numbers(path)
+                if numbers is not None:
+                    found[path] = (position, numbers)
+        return found
+
+    def numbers(self, codes: Codes) -> dict[str, NDArray[np.float64]]:
+        """Return a column per path that has numbers, of points by their positions; derived and fixed ones included."""
+        columns = {path: values[codes[:, position]] for path, (position, values) in self._numbers.items()}
+        for key, value in self.run.items():
+            if f"run.{key}" not in columns and isinstance(value, int | float):
+                columns[f"run.{key}"] = np.full(len(codes), float(value))
+        for item in self.derived:
+            columns[item.path] = np.broadcast_to(item.expression(columns), (len(codes),))
+        return columns
+
+    def labels(self, codes: Codes) -> dict[str, NDArray[np.object_]]:
+        """Return a column per axis path that has text, of points by their positions."""
+        found = {}
+        for position, axis in enumerate(self.axes):
+            for path in axis.paths:
+                if path not in self._numbers:
+                    texts = np.array([text_of(value) for value in axis.column(path)], dtype=object)
+                    found[path] = texts[codes[:, position]]
+        return found
+
+    def settings(self, index: int) -> dict[str, Scalar]:
+        """Return what each varied or derived path is at one point, as it is written in files."""
+        codes = self.codes(np.array([index], dtype=np.int64))
+        found: dict[str, Scalar] = {}
+        for axis, position in zip(self.axes, codes[0], strict=True):
+            found |= dict(zip(axis.paths, axis.values[position], strict=True))
+        if self.derived:
+            numbers = self.numbers(codes)
+            for item in self.derived:
+                found[item.path] = _written(float(numbers[item.path][0]), item.unit)
+        return found
+
+
+def _written(value: float, unit: str) -> Scalar:
+    """Return a derived number as files have it: whole where it is whole, with its unit; None if it has no value."""
+    if not math.isfinite(value):
+        return None
+    number = int(value) if value.is_integer() and abs(value) < 2.0**53 else value
+    return f"{number!r} {unit}" if unit else number

@@ -1,0 +1,31 @@
+"""``ridgeline explain RESULT POINT``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("result", type=Path, metavar="RESULT", help="the folder of a sweep")
+    parser.add_argument("point", metavar="POINT", help="index of a point, as the sweep prints it")
+    parser.add_argument("--json", action="store_true", help="print one JSON document (`ridgeline schema report`)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Simulate the point again and print its report; 1 where it does not fit."""
+    from dse.explain import explain
+
+    found = explain(arguments.result, arguments.point, arguments.command_line)
+    if arguments.json:
+        print(json.dumps(found.report.to_json(), indent=2, allow_nan=False))
+    else:
+        from simulator.api.text import report_text
+
+        print(found.heading)
+        print(report_text(found.report))
+    return 0 if found.report.memory.fits else 1
