@@ -154,7 +154,7 @@ def run_attention(
     if binding.scores == "rows" and dataflow is None:
         dataflow = least_traffic_dataflow(work, machine)
     occupied = useful if dataflow is None else _padded(useful, work, machine, dataflow)
-    operations, on_1d = _operations(binding, points, work.problems)
+    operations, on_1d = _operations(binding, _filled(points, work, machine), work.problems)
     held = 0
     if binding.scores in ("tiles", "nowhere"):
         held, read_B, write_B = _streamed_B(work, machine, binding, along)
@@ -215,6 +215,12 @@ def _padded(
         cycles["QK"] *= machine.columns * -(-work.qk_width // machine.columns) / work.qk_width
     cycles["AV"] *= machine.columns * -(-work.v_width // machine.columns) / work.v_width
     return cycles
+
+
+def _filled(points: Mapping[str, float], work: AttentionWork, machine: FusedMachine) -> dict[str, float]:
+    """Return the points without columns and rows that no query or key fills: units there do nothing."""
+    rows = work.keys / (machine.rows * -(-work.keys // machine.rows))
+    return {**points, "p": float(work.queries), "m0": points["m0"] * rows, "m": points["m"] * rows}
 
 
 def _operations(
