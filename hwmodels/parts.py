@@ -130,6 +130,11 @@ class DeviceSpec(SpecRecord):
     die_area_mm2: Area | None = Field(default=None, alias="die_area")
     price_USD: Price | None = None
 
+    @property
+    def energy_basis(self) -> str:
+        """What the joules of a prediction rest on."""
+        return f"coefficients of family {self.family}"
+
     @abstractmethod
     def peak_flops(self, operands: str) -> float:
         """Return the dense FLOP/s (OP/s) of the whole device for operands of a format, as its datasheet quotes it.

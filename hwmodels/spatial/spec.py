@@ -64,6 +64,11 @@ class SpatialSpec(DeviceSpec):
     node_nm: Annotated[int, Field(ge=2, le=250)] | None = None  # where the energy table is for another node
     area: AreaSpec | None = None
 
+    @property
+    def energy_basis(self) -> str:
+        """The table of components, at the node of the device."""
+        return self.energy.at_node(self.node_nm).name
+
     def compute_format(self, operands: str) -> str:
         """Return the format that the units compute in for operands of a format.
 

@@ -129,6 +129,7 @@ _OPERATOR = _object(
     flops=_number("useful work on the matrix units"),
     hbm_B=_number("bytes read from and written to device memory"),
     energy_J=_number("dynamic energy; standing power is in energy_parts_J"),
+    how=_text("the mapping that its device chose, in words; empty where there was no choice"),
     intensity_flop_per_B=_number("arithmetic intensity: flops / hbm_B"),
 )
 _UNIT = _object(
@@ -140,6 +141,7 @@ _UNIT = _object(
     share=_number("of the latency (of all pipeline stages)"),
     energy_J=_number("of all its devices while steps ran; sum of energy_parts_J"),
     energy_parts_J=_ENERGY,
+    energy_basis=_text("the table of components or family of coefficients behind it; empty for a link"),
 )
 _BAND = _object(
     "how far off such predictions were when they were checked",
@@ -252,6 +254,7 @@ def _unit(unit: UnitShare) -> dict[str, Any]:
         "share": unit.share,
         "energy_J": unit.total_energy_J,
         "energy_parts_J": dict(unit.energy_J),
+        "energy_basis": unit.energy_basis,
     }
 
 

@@ -49,6 +49,7 @@ class OperatorShare:
     flops: float
     hbm_B: float
     energy_J: float  # dynamic, of one device of each stage
+    how: str  # the mapping its device chose, in the last step run; empty where there was no choice
 
     @property
     def intensity(self) -> float:
@@ -66,6 +67,7 @@ class UnitShare:
     busy_s: float  # of one rank of the model, all stages of a pipeline together
     share: float  # of the latency (of all stages)
     energy_J: Mapping[str, float]  # by part, waiting included, all devices together
+    energy_basis: str  # what its joules rest on; empty for a link
 
     @property
     def total_energy_J(self) -> float:
@@ -213,6 +215,7 @@ class Report:
                 busy_s=time_s,
                 share=time_s / (self.latency_s * self.parallel.pp),
                 energy_J=energy_J[name],
+                energy_basis=known[name].device.energy_basis if name in known else "",
             )
             for name, time_s in busy_s.items()
         ]
@@ -253,4 +256,5 @@ def _share(
         flops=sum(times * operator.cost.flops for operator, times in launched),
         hbm_B=sum(times * operator.cost.hbm_B for operator, times in launched),
         energy_J=sum(times * sum(operator.cost.energy_J.values()) for operator, times in launched),
+        how=launched[-1][0].cost.how,
     )

@@ -186,10 +186,21 @@ def _outlook(report: Report) -> Iterator[str]:
             short_B = -report.memory.margin_B - 0.1 * report.memory.usable_B
             effects = "still does not fit" if short_B > 0 else "fits"
         yield from _line(f"+10% {_RESOURCES[resource]}", effects or "changes nothing")
+    if any(unit.device.type != "gpu" for unit in report.system.units):
+        yield from _line("energy in", _energy(report))
     yield from _line("confidence", _confidence(report))
     if report.estimates:
         minor = _MINOR if report.parallel.devices > 1 else (*_MINOR, *_LINKS)
         yield from _line("inputs", _inputs(report.estimates, minor))
+
+
+def _energy(report: Report) -> str:
+    """Say where the energy goes, and by which tables: joules of two tables do not compare."""
+    parts = sorted(report.energy_J.items(), key=lambda part: -part[1])
+    shown = [f"{_BOUNDS.get(name, name)} {joules / report.total_energy_J:.0%}" for name, joules in parts]
+    shares = ", ".join(text for text, (_, joules) in zip(shown, parts, strict=True) if joules > 0.0)
+    bases = dict.fromkeys(unit.device.energy_basis for unit in report.system.units)
+    return f"{shares}; by {', '.join(bases)}"
 
 
 def _change(value: float) -> str:

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_request(parser)
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print one JSON document (`ridgeline schema report`)")
+    output.add_argument("--explain", action="store_true", help="say how each operator ran: the mapping chosen for it")
     output.add_argument(
         "--trace", type=Path, metavar="FILE", help="write a Chrome trace of the steps (opens in Perfetto)"
     )
@@ -51,4 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         from simulator.api.text import report_text
 
         print(report_text(report))
+        if arguments.explain:
+            from simulator.api.explain import explanation
+
+            print("\n" + explanation(report))
     return 0 if report.memory.fits else 1

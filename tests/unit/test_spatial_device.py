@@ -16,6 +16,7 @@ from hwmodels.spatial.spec import SpatialSpec
 from hwmodels.spatial.systolic import DATAFLOWS, gemm_layer, layer_run, systolic_array
 from hwmodels.system import build_system
 from simulator import simulate
+from simulator.api.explain import explanation
 from simulator.core.errors import InputError, UnsupportedError
 from workloads.formats import load_format
 from workloads.operators import Gemm
@@ -158,3 +159,13 @@ def test_area_of_a_tpu_is_near_its_die() -> None:
     spec = _spec("tpu-v4i")
     assert spec.die_area_mm2 == 400.0
     assert sum(spec.area_mm2_by_component().values()) == pytest.approx(400.0, rel=0.1)
+
+
+def test_report_says_mapping_energy_table_and_levels() -> None:
+    report = simulate("llama-3.2-1b", "gemmini", input_tokens=32, output_tokens=2)
+    assert "by Horowitz 45 nm, scaled to 16 nm" in str(report)
+    assert report.units()[0].energy_basis.startswith("Horowitz 45 nm")
+    said = explanation(report)
+    assert "weights stay on 16 x 16" in said
+    assert "unfused (3-pass attention)" in said
+    assert "how" in report.to_json()["operators"][0]
