@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dse.plots.figure import check_path, paper_style, plain_text, save_figure
 from dse.plots.labels import Label, place_labels
-from simulator.api.report import OperatorShare
+from hwmodels.spec import SystemSpec, as_gpu
+from simulator.api.report import OperatorShare, Report
+from simulator.core.provenance import provenance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.transforms import Bbox
 
-__all__ = ["EnergyRoof", "energy_per_flop", "plot_energy_roofline"]
+__all__ = [
+    "EnergyRoof",
+    "energy_per_flop",
+    "energy_roof",
+    "plot_energy_roofline",
+    "save_operators",
+    "save_roofline",
+]
 
 _MARKERS = {"prefill": "o", "decode": "s"}
 _LABELLED = 6
@@ -35,6 +46,66 @@ class EnergyRoof(NamedTuple):
     def balance_flop_per_B(self) -> float:
         """Intensity at which the bytes cost as much as the operations."""
         return self.byte_J / self.flop_J
+
+
+def energy_roof(system: SystemSpec) -> EnergyRoof:
+    """Return what the GPU of a system cannot do better than, in bf16 at its highest clock.
+
+    Raises
+    ------
+    UnsupportedError
+        If its device is no GPU.
+    """
+    from hwmodels.gpu.model import gpu_model
+
+    gpu = as_gpu(system.device)
+    model = gpu_model(gpu)
+    standing_W = model.board.idle_W + model.power.clock_J * model.board.sms * model.board.max_clock_Hz
+    return EnergyRoof(
+        model.power.mma_J_per_flop,
+        model.power.hbm_J_per_B,
+        standing_W,
+        gpu.peak_flops("bf16"),
+        gpu.hbm.bandwidth_Bps,
+    )
+
+
+def save_roofline(system: SystemSpec, path: Path, command: Sequence[str] = ()) -> list[Path]:
+    """Draw the energy roofline of a system's device and write figure, data and manifest."""
+    return _save(system, (), system.device.name, path, provenance({"hardware": system}, command))
+
+
+def save_operators(report: Report, path: Path) -> list[Path]:
+    """Draw a report's operators above the energy roofline of its device and write figure, data and manifest."""
+    title = f"{report.model} on {report.hardware}, batch {report.request.batch}"
+    return _save(report.system, report.operators(), title, path, report.provenance)
+
+
+def _save(
+    system: SystemSpec, operators: Sequence[OperatorShare], title: str, path: Path, manifest: Mapping[str, Any]
+) -> list[Path]:
+    check_path(path)
+    roof = energy_roof(system)
+    rows: list[Mapping[str, Any]] = [{"what": name, "value": value} for name, value in roof._asdict().items()]
+    if operators:
+        rows = [
+            {
+                "phase": row.phase,
+                "operator": row.name,
+                "intensity_flop_per_B": row.intensity,
+                "energy_J_per_flop": (row.energy_J + roof.standing_W * row.time_s) / row.flops,
+            }
+            for row in operators
+            if row.flops > 0
+        ]
+    with paper_style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(plain_text(title), parse_math=False)
+        plot_energy_roofline(axes, roof, operators)
+        return save_figure(figure, path, rows, manifest)
 
 
 def energy_per_flop(intensity_flop_per_B: float, roof: EnergyRoof) -> float:

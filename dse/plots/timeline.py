@@ -27,7 +27,7 @@ class Bar(NamedTuple):
 
 
 def bars_of_trace(events: Sequence[dict[str, Any]], first: float = 0.0, last: float = float("inf")) -> list[Bar]:
-    """Return the executions of a Chrome trace that lie between two times (s), lanes named as its threads are."""
+    """Return the executions of a Chrome trace between two times (s), cut off there, lanes named as its threads are."""
     names: dict[tuple[int, int], str] = {}
     processes: dict[int, str] = {}
     for event in events:
@@ -39,12 +39,12 @@ def bars_of_trace(events: Sequence[dict[str, Any]], first: float = 0.0, last: fl
     for event in events:
         if event.get("ph") != "X":
             continue
-        start_s = event["ts"] * 1e-6
-        if first <= start_s < last:
+        start_s, end_s = max(event["ts"] * 1e-6, first), min((event["ts"] + event["dur"]) * 1e-6, last)
+        if start_s < end_s:
             lane = names.get((event["pid"], event["tid"]), str(event["tid"]))
             if len(processes) > 1:
                 lane = f"{processes.get(event['pid'], event['pid'])}: {lane}"
-            bars.append(Bar(lane, event["name"], start_s, event["dur"] * 1e-6))
+            bars.append(Bar(lane, event["name"], start_s, end_s - start_s))
     return bars
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_tornado"]
 
 _LABEL_SIZE = 5.5
+_LEAST = 0.05  # per cent: rounds to nothing
 
 
 def plot_tornado(axes: Axes, changes: Mapping[str, Mapping[str, float]], label: str) -> Axes:
@@ -52,6 +53,8 @@ def plot_tornado(axes: Axes, changes: Mapping[str, Mapping[str, float]], label: 
             label=plain_text(metric),
         )
         for y, width in zip(places, widths, strict=True):
+            if abs(width) < _LEAST:
+                continue
             axes.annotate(
                 f"{width:+.1f}",
                 (width, y),

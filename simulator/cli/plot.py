@@ -1,50 +1,74 @@
-"""``ridgeline plot roofline HARDWARE [--model MODEL]``."""
+"""``ridgeline plot KIND ...``."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from simulator.cli.options import add_request, simulate_request
+if TYPE_CHECKING:
+    from dse.plots.documents import Drawn
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["KINDS", "add_arguments", "add_output", "run", "save"]
+
+#: Kinds of figure in the order of ``--help``, and the module ``simulator.cli.<module>`` that draws each: it has
+#: ``declare(parser, kind)`` and ``draw(arguments)``, which returns the files written.
+KINDS: Mapping[str, tuple[str, str]] = {
+    "roofline": ("plot_roofline", "roofs of a device, with --model the operators of a run sized by their time"),
+    "energy-roofline": ("plot_roofline", "energy per FLOP against intensity, with --model the operators of a run"),
+    "breakdown": ("plot_documents", "time or energy by part: of `simulate --json` reports or `compare --json`"),
+    "speedups": ("plot_documents", "ratios to the first system with their geometric mean: of `compare --json`"),
+    "tornado": ("plot_documents", "what a tenth more of each resource changes: of a `simulate --json` report"),
+    "timeline": ("plot_documents", "what runs when on which unit: of a trace of `simulate --trace`"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the kinds of figure and their options."""
     kinds = parser.add_subparsers(metavar="KIND", required=True)
-    roofline = kinds.add_parser(
-        "roofline",
-        help="roofs of a device, with --model the operators of a run sized by their time",
-        description="Draw the roofs of a device and, with --model, the operators of a run sized by their time. The "
-        "numbers are written beside the figure as CSV, with a manifest that says how to make it again.",
-    )
-    roofline.set_defaults(parser=roofline)
-    roofline.add_argument("hardware", metavar="HARDWARE", help="bundled name, or path of a YAML file")
-    roofline.add_argument("--model", metavar="MODEL", help="draw the operators of this model, too")
-    roofline.add_argument(
+    for kind, (name, summary) in KINDS.items():
+        module = import_module(f"simulator.cli.{name}")
+        command = kinds.add_parser(
+            kind,
+            help=summary,
+            description=f"Draw {summary}. The numbers are written beside the figure as CSV, with a manifest that says "
+            "how to make it again.",
+        )
+        command.set_defaults(draw=module.draw, kind=kind, parser=command)
+        module.declare(command, kind)
+
+
+def add_output(parser: argparse.ArgumentParser, kind: str, *more: str) -> None:
+    """Declare where the figure goes: ``-o``, ``--output`` and whatever else it may be called."""
+    parser.add_argument(
         "-o",
         "--output",
+        *more,
+        dest="output",
         type=Path,
-        default=Path("roofline.pdf"),
+        default=Path(f"{kind}.pdf"),
         metavar="FILE",
-        help="where to (roofline.pdf); .pdf, .svg or .png",
+        help=f"where to ({kind}.pdf); .pdf, .svg or .png",
     )
-    add_request(roofline)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw, and say what was written."""
     from dse.plots.figure import check_path
-    from dse.plots.roofline import save_operators, save_roofline
 
     check_path(arguments.output)
-    if arguments.model is None:
-        from hwmodels.catalog import load_hardware
-
-        system = load_hardware(arguments.hardware, arguments.overrides)
-        files = save_roofline(system, arguments.output, arguments.command_line)
-    else:
-        files = save_operators(simulate_request(arguments), arguments.output)
+    files: Sequence[Path] = arguments.draw(arguments)
     print("\n".join(f"wrote {file}" for file in files))
     return 0
+
+
+def save(drawn: Drawn, arguments: argparse.Namespace, made_from: Mapping[str, Any]) -> list[Path]:
+    """Write a figure with its numbers and what regenerates it."""
+    from dse.plots.figure import paper_style, save_figure
+    from simulator.core.provenance import provenance
+
+    with paper_style():
+        manifest = {**provenance({}, arguments.command_line), "of": dict(made_from)}
+        return save_figure(drawn.figure, arguments.output, drawn.rows, manifest)
