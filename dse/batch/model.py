@@ -31,11 +31,12 @@ from simulator.core.errors import InputError
 from simulator.engine.memory import check_memory
 
 if TYPE_CHECKING:
-    from dse.batch.kernels import Family, LinkBase, Scratch
+    from dse.batch.costs import Family
+    from dse.batch.loops import Scratch
 
 __all__ = ["BatchModel"]
 
-Kernels = Any  # compiled functions have no type
+Loops = Any  # compiled functions have no type
 
 Column = NDArray[np.float64]
 
@@ -80,7 +81,10 @@ class BatchModel:
         self.table = build_table(setup, gpu)
         self._setup, self._gpu = setup, gpu
         self._raw = raw_numbers(spec)
-        self._places = [(row, place) for row, name in enumerate(columns) for place in _places(name, spec, self._raw)]
+        places = [(row, place) for row, name in enumerate(columns) for place in _places(name, spec, self._raw)]
+        self._rows = [row for row, _ in places]
+        self._slots = np.array([place.slot for _, place in places], np.int64)
+        self._ranks = np.array([place.rank for _, place in places], np.int64)
         self._base = self._raw.copy()
         self._base_clock_Hz = as_gpu(spec.device).clock.base_Hz or 0.0
         residents = setup.request.residents(setup.parallel, not setup.model.is_decoder)
@@ -115,8 +119,9 @@ class BatchModel:
         values = np.stack([columns[name] for name in self.columns]) if self.columns else np.empty((0, 1))
         if out is None:
             out = {name: np.empty(points) for name in METRICS}
+        by_part = any(name.startswith("energy_parts_J") for name in out)
         for begin in range(0, points, BLOCK):
-            block = self._block(np.ascontiguousarray(values[:, begin : begin + BLOCK]))
+            block = self._block(values[:, begin : begin + BLOCK], by_part)
             for name, target in out.items():
                 target[begin : begin + BLOCK] = METRICS[name](block)
         return out
@@ -143,31 +148,23 @@ class BatchModel:
         return lengths.pop() if lengths else 1
 
     @cached_property
-    def _compiled(self) -> tuple[Kernels, Family, LinkBase, Scratch]:
+    def _compiled(self) -> tuple[Loops, Family, Scratch]:
         """Loops, coefficients and scratch memory; compiling takes some seconds, the first time on a machine."""
-        from dse.batch import kernels
+        from dse.batch.costs import Family
+        from dse.batch.loops import evaluate, scratch
 
-        model, network = self._gpu.model, self._gpu.network
-        family = kernels.Family(
-            model.gemm,
-            model.attention,
-            model.vector,
-            model.power,
-            network.intra_library,
-            network.intra_library._replace(direct=1.0),
-            network.inter_library,
-        )
-        return kernels.evaluate, family, kernels.LinkBase(network.intra, network.inter), kernels.scratch(self.table)
+        return evaluate, Family.of(self._gpu.model, self._gpu.network), scratch(self.table)
 
-    def _block(self, values: NDArray[np.float64]) -> Block:
-        evaluate, family, links, scratch = self._compiled
+    def _block(self, values: NDArray[np.float64], by_part: bool) -> Block:
+        evaluate, family, scratch = self._compiled
+        network = self._gpu.network
         points = values.shape[1]
         core = np.empty((ROWS, points))
-        rows = [row for row, _ in self._places]
-        slots = np.array([place.slot for _, place in self._places], np.int64)
-        ranks = np.array([place.rank for _, place in self._places], np.int64)
-        evaluate(values[rows], slots, ranks, self._raw, self.table, family, links, scratch, core)
-        known = {place.slot: values[row] for row, place in self._places}
+        evaluate(
+            values[self._rows], self._slots, self._ranks, self._raw, self.table, family, network.intra, network.inter,
+            scratch, by_part, core,
+        )  # fmt: skip
+        known = dict(zip(self._slots.tolist(), values[self._rows], strict=True))
 
         def column(slot: int) -> Column:
             return known[slot] if slot in known else np.full(points, self._raw[slot])
@@ -181,7 +178,7 @@ class BatchModel:
             core=core,
             tokens=float(request.batch * (request.output_tokens or request.input_tokens)),
             decode_steps=float(request.decode_steps),
-            has_prefill=self.table.prefill_steps > 0,
+            has_prefill=self.table.steps.prefill > 0,
             devices=float(setup.parallel.devices),
             memory_B=self._memory_B,
             usable_B=column(HBM_B) * setup.profile.memory.utilization,

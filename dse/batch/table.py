@@ -31,7 +31,19 @@ from simulator.engine.run import plan_step
 from workloads.formats import compute_format
 from workloads.operators import Attention, Collective, Gemm, GroupedGemm, Operator, Transfer
 
-__all__ = ["ATTENTION", "GEMM", "GROUPED", "STREAM", "Table", "build_table"]
+__all__ = [
+    "ATTENTION",
+    "BITS",
+    "GEMM",
+    "GROUPED",
+    "STREAM",
+    "WORK",
+    "Operators",
+    "Runs",
+    "Steps",
+    "Table",
+    "build_table",
+]
 
 GEMM, GROUPED, ATTENTION, STREAM = 0, 1, 2, 3
 
@@ -39,41 +51,55 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-class Table(NamedTuple):
-    """Arrays of one request on one kind of system. Ranges: item ``i`` is rows ``[ptr[i], ptr[i + 1])``."""
+class Operators(NamedTuple):
+    """Every operator, each once: few and plain arrays, because compiled calls hand them on one by one."""
 
-    kind: Ints  # of each operator
-    row: Ints  # of each operator: in the array of its kind
-    work: Floats  # of each operator: OperatorWork
-    tensor_bits: Floats  # of each operator: operand width of products on the matrix units, 0 of others
-    gemm: Floats  # GemmWork
-    grouped: Floats  # GroupedWork
-    product_code: Ints  # of each operator that is a product: kernels of which format
-    product_rate: Ints  # of each operator with products: which of the rates below
-    stream: Floats  # StreamWork
-    attention_ptr: Ints
-    attention: Floats  # AttentionShape of each group, its rate not filled in
-    routes: Floats  # Route of each collective
-    rate_slot: Ints  # of each format that products are computed in: its raw number
-    rate_at_max: Ints  # 1: quoted at the highest clock, 0: at the clock that peaks are quoted at
-    run_ptr: Ints
-    run_operator: Ints
-    run_repeat: Floats
-    run_link_ptr: Ints
-    run_link: Ints
-    run_link_repeat: Floats
-    run_host_s: Floats  # host time of all launches of a run
-    step_ptr: Ints  # runs of each step: its pipeline stages
-    step_slots: Floats
-    step_busy: Floats
-    step_waiting: Floats
-    step_weight: Floats  # steps that it stands for
-    prefill_steps: int  # the first ones
+    codes: Ints  # (operators, 5): kind, format of its kernels, number of its rate, first group and one after the last
+    numbers: Floats  # (operators, 17): GemmWork, GroupedWork or StreamWork; OperatorWork from WORK on; width at BITS
+    groups: Floats  # (groups, 18): AttentionShape, its rate not filled in
+
+
+#: Where the work that energy counts, and the operand width of products on the matrix units (0 of others), begin.
+WORK, BITS = 9, 16
+
+
+class Runs(NamedTuple):
+    """What a device executes: run ``i`` launches entries ``[ptr[i], ptr[i + 1])``, and collectives likewise."""
+
+    ptr: Ints
+    operator: Ints
+    repeat: Floats
+    link_ptr: Ints
+    link: Ints
+    link_repeat: Floats
+    routes: Floats  # (collectives, 5): Route
+    host_s: Floats  # of all launches of a run
+
+
+class Steps(NamedTuple):
+    """Steps of the phases, the prefill's first: runs ``[ptr[i], ptr[i + 1])`` are the pipeline stages of step ``i``."""
+
+    ptr: Ints
+    slots: Floats
+    busy: Floats
+    waiting: Floats
+    weight: Floats  # steps that it stands for
+    prefill: int  # how many
     prefill_sample: int  # the step whose clock is the phase's
     decode_sample: int
     stages: float
     devices: float
     host_step_s: float
+
+
+class Table(NamedTuple):
+    """One request on one kind of system."""
+
+    operators: Operators
+    runs: Runs
+    steps: Steps
+    rate_slot: Ints  # of each format that products are computed in: its raw number
+    rate_at_max: Ints  # 1: quoted at the highest clock, 0: at the clock that peaks are quoted at
 
 
 @dataclass(slots=True)
@@ -82,14 +108,9 @@ class _Builder:
 
     gpu: Gpu
     known: dict[Any, int] = field(default_factory=dict)
-    kind: list[int] = field(default_factory=list)
-    row: list[int] = field(default_factory=list)
-    work: list[Sequence[float]] = field(default_factory=list)
-    bits: list[float] = field(default_factory=list)
-    code: list[int] = field(default_factory=list)
-    rate: list[int] = field(default_factory=list)
-    rows: dict[int, list[Sequence[float]]] = field(default_factory=lambda: {GEMM: [], GROUPED: [], STREAM: []})
-    groups: list[list[Sequence[float]]] = field(default_factory=list)
+    codes: list[tuple[int, ...]] = field(default_factory=list)
+    numbers: list[tuple[float, ...]] = field(default_factory=list)
+    groups: list[tuple[float, ...]] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
     routes: dict[Any, int] = field(default_factory=dict)
 
@@ -107,19 +128,15 @@ class _Builder:
         key = (kind, tuple(numbers), code, rated, work, mma)
         if key in self.known:
             return self.known[key]
-        self.known[key] = number = len(self.kind)
-        self.kind.append(kind)
+        self.known[key] = len(self.known)
+        first = len(self.groups)
         if kind == ATTENTION:
-            self.row.append(len(self.groups))
-            self.groups.append([tuple(group) for group in numbers])
-        else:
-            self.row.append(len(self.rows[kind]))
-            self.rows[kind].append(tuple(numbers))
-        self.work.append(work)
-        self.bits.append(model.tensor_bits(mma) if kind in (GEMM, GROUPED) else 0.0)
-        self.code.append(code)
-        self.rate.append(self._rate(rated))
-        return number
+            self.groups += numbers
+            numbers = ()
+        bits = model.tensor_bits(mma) if kind in (GEMM, GROUPED) else 0.0
+        self.codes.append((kind, code, self._rate(rated), first, len(self.groups)))
+        self.numbers.append((*numbers, *[0.0] * (WORK - len(numbers)), *work, bits))
+        return self.known[key]
 
     def _rate(self, operands: str) -> int:
         used = self.gpu.model.compute_format(operands)
@@ -163,41 +180,24 @@ def build_table(setup: Setup, gpu: Gpu) -> Table:
         steps.append((len(plan.stages), plan.slots, plan.busy, plan.waiting, weight))
     largest = [step.tokens for step, _ in prefill]
     operators, links = [_listed(run[0] for run in runs), _listed(run[1] for run in runs)]
-    groups = builder.groups
-    formats = builder.formats
     return Table(
-        kind=_ints(builder.kind),
-        row=_ints(builder.row),
-        work=_matrix(builder.work, 7),
-        tensor_bits=_floats(builder.bits),
-        gemm=_matrix(builder.rows[GEMM], 9),
-        grouped=_matrix(builder.rows[GROUPED], 9),
-        product_code=_ints(builder.code),
-        product_rate=_ints(builder.rate),
-        stream=_matrix(builder.rows[STREAM], 7),
-        attention_ptr=_pointers([len(g) for g in groups]),
-        attention=_matrix([shape for g in groups for shape in g], 18),
-        routes=_matrix(list(builder.routes), 5),
-        rate_slot=_ints([rate_slot(used) for used in formats]),
-        rate_at_max=_ints([int(used in ("fp32", "fp64")) for used in formats]),
-        run_ptr=operators[0],
-        run_operator=operators[1],
-        run_repeat=operators[2],
-        run_link_ptr=links[0],
-        run_link=links[1],
-        run_link_repeat=links[2],
-        run_host_s=_floats([run[2] for run in runs]),
-        step_ptr=_pointers([step[0] for step in steps]),
-        step_slots=_floats([step[1] for step in steps]),
-        step_busy=_floats([step[2] for step in steps]),
-        step_waiting=_floats([step[3] for step in steps]),
-        step_weight=_floats([step[4] for step in steps]),
-        prefill_steps=len(prefill),
-        prefill_sample=largest.index(max(largest)) if prefill else 0,
-        decode_sample=len(prefill) + len(decode) // 2,
-        stages=float(setup.parallel.pp),
-        devices=float(setup.parallel.devices),
-        host_step_s=float(setup.profile.host_step_s),
+        Operators(np.asarray(builder.codes, np.int64), _matrix(builder.numbers, BITS + 1), _matrix(builder.groups, 18)),
+        Runs(*operators, *links, routes=_matrix(list(builder.routes), 5), host_s=_floats([run[2] for run in runs])),
+        Steps(
+            ptr=_pointers([step[0] for step in steps]),
+            slots=_floats([step[1] for step in steps]),
+            busy=_floats([step[2] for step in steps]),
+            waiting=_floats([step[3] for step in steps]),
+            weight=_floats([step[4] for step in steps]),
+            prefill=len(prefill),
+            prefill_sample=largest.index(max(largest)) if prefill else 0,
+            decode_sample=len(prefill) + len(decode) // 2,
+            stages=float(setup.parallel.pp),
+            devices=float(setup.parallel.devices),
+            host_step_s=float(setup.profile.host_step_s),
+        ),
+        _ints([rate_slot(used) for used in builder.formats]),
+        _ints([int(used in ("fp32", "fp64")) for used in builder.formats]),
     )
 
 

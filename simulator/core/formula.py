@@ -34,7 +34,9 @@ def register_formulas() -> None:
     """Make every formula defined so far callable from compiled code (imports numba, so only sweeps call it)."""
     from numba.extending import register_jitable
 
+    # Made part of their callers: records of coefficients are handed on number by number, which takes longer than
+    # many a formula.
     for function in FORMULAS:
         if id(function) not in _registered:
-            register_jitable(**HOUSE_JIT)(function)
+            register_jitable(**HOUSE_JIT, forceinline=True)(function)
             _registered.add(id(function))

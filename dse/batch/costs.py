@@ -1,0 +1,220 @@
+"""What operators and collectives of a table cost, compiled: the formulas that one simulation runs.
+
+Compiled functions get the few arrays they read and nothing more, and formulas are made part of them where they are
+called: a record of a hundred numbers takes longer to hand on than a kernel to cost.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple as _numba_fixed_tuple
+
+import hwmodels.collectives
+import hwmodels.gpu
+import simulator.core.formula
+import simulator.core.quantity
+from dse.batch.table import ATTENTION, BITS, GEMM, GROUPED, WORK, Floats, Ints
+from hwmodels.collectives import CollectiveCoefficients, LinkParams, hierarchical_time
+from hwmodels.gpu.attention import (
+    FLASH2,
+    FLASH2_PAGED,
+    AttentionCoefficients,
+    AttentionShape,
+    attention_add,
+    attention_finish,
+    attention_work,
+    query_tiles,
+)
+from hwmodels.gpu.energy import OperatorWork, kernel_work
+from hwmodels.gpu.gemm import GemmCoefficients, gemm_format, gemm_kernel
+from hwmodels.gpu.grouped_gemm import grouped_gemm_kernel
+from hwmodels.gpu.model import GpuModel
+from hwmodels.gpu.params import GpuParams, KernelTime
+from hwmodels.gpu.power import KernelWork, PowerCoefficients, kernel_energy, tensor_clock
+from hwmodels.gpu.vector import VectorCoefficients, vector_kernel
+from hwmodels.network import Network
+from simulator.core.formula import register_formulas
+from simulator.core.jit import kernel_jit
+
+__all__ = ["Family", "batch_jit", "cost_link", "cost_operator", "power_of"]
+
+
+#: Array and length to a tuple, in compiled code; numba declares it with an argument that callers never see.
+to_fixed_tuple: Any = _numba_fixed_tuple
+
+
+class Family(NamedTuple):
+    """Coefficients of the families of a device and its links, the same for all points.
+
+    Plain arrays, read where they are used: a record of a hundred numbers takes longer to hand on than a kernel to cost.
+    """
+
+    gemm: Floats
+    attention: Floats
+    vector: Floats
+    power: Floats
+    intra: Floats
+    direct: Floats  # `intra` with kernels that write to peers
+    inter: Floats
+
+    @classmethod
+    def of(cls, model: GpuModel, network: Network) -> Family:
+        """Return the coefficients of a device and its links."""
+        direct = network.intra_library._replace(direct=1.0)
+        records = (model.gemm, model.attention, model.vector, model.power)
+        libraries = (network.intra_library, direct, network.inter_library)
+        return cls(*(np.array(record, np.float64) for record in (*records, *libraries)))
+
+
+def _sources() -> list[Path]:
+    own = (Path(__file__).parent / f"{name}.py" for name in ("costs", "loops", "columns", "metrics", "table"))
+    formulas = Path(hwmodels.gpu.__file__ or "").parent.glob("*.py")
+    others = (hwmodels.collectives, simulator.core.formula, simulator.core.quantity)
+    return [*own, *formulas, *(Path(module.__file__ or "") for module in others)]
+
+
+register_formulas()
+batch_jit = kernel_jit(_sources(), allocates=False)
+
+
+_GEMM, _ATTENTION, _VECTOR, _POWER, _LIBRARY = (
+    len(record._fields)
+    for record in (
+        GemmCoefficients,
+        AttentionCoefficients,
+        VectorCoefficients,
+        PowerCoefficients,
+        CollectiveCoefficients,
+    )
+)
+
+
+@batch_jit
+def power_of(numbers: Floats) -> PowerCoefficients:
+    """Return the record of an array."""
+    return PowerCoefficients(*to_fixed_tuple(numbers, _POWER))
+
+
+@batch_jit
+def _library(numbers: Floats) -> CollectiveCoefficients:
+    return CollectiveCoefficients(*to_fixed_tuple(numbers, _LIBRARY))
+
+
+@batch_jit
+def _shape(groups: Floats, i: int, rate: float, may_split: int) -> AttentionShape:
+    g = groups
+    return AttentionShape(
+        g[i, 0], g[i, 1], g[i, 2], g[i, 3], g[i, 4], g[i, 5], g[i, 6], int(g[i, 7]), g[i, 8], g[i, 9], g[i, 10],
+        g[i, 11], g[i, 12], int(g[i, 13]), rate, int(g[i, 15]), g[i, 16], may_split,
+    )  # fmt: skip
+
+
+@batch_jit
+def _attention(groups: Floats, first: int, last: int, rate: float, gpu: GpuParams, coefficients: Floats) -> KernelTime:
+    """As hwmodels.gpu.analytic does it: all groups of a step share one launch, split by a rule or by time."""
+    c = AttentionCoefficients(*to_fixed_tuple(coefficients, _ATTENTION))
+    tiles = 0.0
+    if last - first > 1:
+        for group in range(first, last):
+            tiles += query_tiles(_shape(groups, group, rate, 1), gpu, c)
+    by_rule = int(groups[first, 15]) in (FLASH2, FLASH2_PAGED)
+    best = KernelTime(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for whole in range(1 if by_rule else 2):
+        work = attention_work(_shape(groups, first, rate, 1 - whole), tiles, gpu, c)
+        for group in range(first + 1, last):
+            work = attention_add(work, attention_work(_shape(groups, group, rate, 1 - whole), tiles, gpu, c))
+        time = attention_finish(work, gpu, c)
+        if whole == 0 or time.time_s < best.time_s:
+            best = time
+    return best
+
+
+@batch_jit
+def _gemm(o: int, code: int, n: Floats, rate: float, gpu: GpuParams, coefficients: Floats) -> KernelTime:
+    c = GemmCoefficients(*to_fixed_tuple(coefficients, _GEMM))
+    return gemm_kernel(
+        n[o, 0], n[o, 1], n[o, 2], n[o, 3], n[o, 4], n[o, 5], n[o, 6], rate, gemm_format(code, c), n[o, 7], n[o, 8],
+        gpu, c,
+    )  # fmt: skip
+
+
+@batch_jit
+def _grouped(o: int, code: int, n: Floats, rate: float, gpu: GpuParams, coefficients: Floats) -> KernelTime:
+    c = GemmCoefficients(*to_fixed_tuple(coefficients, _GEMM))
+    return grouped_gemm_kernel(
+        n[o, 0], n[o, 1], n[o, 2], n[o, 3], n[o, 4], n[o, 5], n[o, 6], n[o, 7], rate, gemm_format(code, c), n[o, 8],
+        gpu, c,
+    )  # fmt: skip
+
+
+@batch_jit
+def _stream(o: int, n: Floats, gpu: GpuParams, coefficients: Floats) -> KernelTime:
+    c = VectorCoefficients(*to_fixed_tuple(coefficients, _VECTOR))
+    return vector_kernel(n[o, 0], n[o, 1], n[o, 2], n[o, 3], n[o, 4], n[o, 5], n[o, 6], 0.0, gpu, c)
+
+
+@batch_jit
+def cost_operator(
+    o: int, codes: Ints, n: Floats, groups: Floats, rates: Floats, clock_Hz: float, gpu: GpuParams,
+    gemm: Floats, attention: Floats, vector: Floats, power: Floats, cost: Floats,
+) -> None:  # fmt: skip
+    """Put time and matrix, ordinary-core, L2 and memory energy (at the highest clock) of an operator into ``cost``.
+
+    Parameters
+    ----------
+    o, codes, n, groups
+        Which of the :class:`dse.batch.table.Operators`, and those.
+    rates : (formats,) float
+        FLOP per SM and clock of products.
+    clock_Hz : float
+        The clock that the device as a whole is at.
+    gpu
+        The device at its highest clock.
+    gemm, attention, vector, power
+        Of its :class:`Family`.
+    cost : (5,) float
+        Written.
+    """
+    c = power_of(power)
+    if n[o, BITS] > 0.0:
+        clock_Hz = tensor_clock(clock_Hz, gpu.max_clock_Hz, n[o, BITS], c)
+    now = GpuParams(
+        gpu.sms, clock_Hz, gpu.max_clock_Hz, gpu.mma_f16_flop_per_clock, gpu.vector_flop_per_clock,
+        gpu.sfu_op_per_clock, gpu.smem_B, gpu.l2_B, gpu.l2_Bps, gpu.hbm_Bps, gpu.hbm_B,
+    )  # fmt: skip
+    kind, code, rate = codes[o, 0], codes[o, 1], rates[codes[o, 2]]
+    if kind == GEMM:
+        time = _gemm(o, code, n, rate, now, gemm)
+    elif kind == GROUPED:
+        time = _grouped(o, code, n, rate, now, gemm)
+    elif kind == ATTENTION:
+        time = _attention(groups, codes[o, 3], codes[o, 4], rate, now, attention)
+    else:
+        time = _stream(o, n, now, vector)
+    asked = OperatorWork(
+        n[o, WORK], n[o, WORK + 1], n[o, WORK + 2], n[o, WORK + 3], n[o, WORK + 4], n[o, WORK + 5], n[o, WORK + 6]
+    )
+    energy = kernel_energy(kernel_work(asked, time, now), c)
+    cost[0] = time.time_s
+    cost[1] = energy.mma_J
+    cost[2] = energy.vector_J + energy.special_J
+    cost[3] = energy.l2_J
+    cost[4] = energy.hbm_J
+
+
+@batch_jit
+def cost_link(route: Floats, intra: LinkParams, inter: LinkParams, family: Family, repeat: float, sums: Floats) -> None:
+    """Add time, L2, memory and link energy of ``repeat`` collectives to ``sums``."""
+    library = _library(family.direct if route[4] > 0.0 else family.intra)
+    far = _library(family.inter)
+    spent = hierarchical_time(int(route[0]), route[1], route[2], route[3], intra, library, inter, far)
+    half_B = spent.hbm_B / 2.0
+    work = KernelWork(0.0, 16.0, 0.0, 0.0, 0.0, spent.hbm_B, half_B, half_B, spent.wire_B)
+    energy = kernel_energy(work, power_of(family.power))
+    sums[0] += repeat * spent.time_s
+    sums[1] += repeat * energy.l2_J
+    sums[2] += repeat * energy.hbm_J
+    sums[3] += repeat * energy.link_J
