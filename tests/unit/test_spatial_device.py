@@ -163,7 +163,7 @@ def test_area_of_a_tpu_is_near_its_die() -> None:
 
 def test_report_says_mapping_energy_table_and_levels() -> None:
     report = simulate("llama-3.2-1b", "gemmini", input_tokens=32, output_tokens=2)
-    assert "by Horowitz 45 nm, scaled to 16 nm" in str(report)
+    assert "by Horowitz 45 nm, scaled to 16 nm" in " ".join(str(report).split())
     assert report.units()[0].energy_basis.startswith("Horowitz 45 nm")
     said = explanation(report)
     assert "weights stay on 16 x 16" in said
