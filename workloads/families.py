@@ -5,19 +5,29 @@ Defaults are those of the ``transformers`` library's configuration classes, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from workloads.config import Fields
+from workloads.families_plain import (
+    layer_count,
+    read_bert,
+    read_gpt2,
+    read_opt,
+    read_t5_encoder,
+    read_transformer_xl,
+    read_xlm,
+)
 from workloads.model import (
     AttentionSpec,
+    Body,
     FeedForwardSpec,
     LayerGroup,
-    LayerSpec,
     MlaSpec,
     ModelSpec,
     MoeSpec,
+    fold_layers,
 )
 
 __all__ = ["FAMILIES", "Reader"]
@@ -25,7 +35,6 @@ __all__ = ["FAMILIES", "Reader"]
 #: Reads the fields of one family into a model that still lacks its name, formats and source.
 Reader = Callable[[Fields], ModelSpec]
 
-_MAX_LAYERS = 10_000
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 
@@ -47,25 +56,6 @@ class _Traits:
     window: int | None = None  # default of sliding_window
     windowed: bool = True  # default of use_sliding_window
     alternate: bool = False  # where layer_types is absent, every other layer slides, beginning with the first
-
-
-Body = FeedForwardSpec | MoeSpec
-
-
-def _fold(attentions: Iterable[AttentionSpec], bodies: Iterable[Body], norms: int = 2) -> tuple[LayerGroup, ...]:
-    """Store equal layers once, in order of first appearance."""
-    counts: dict[LayerSpec, int] = {}
-    for attention, body in zip(attentions, bodies, strict=True):
-        if isinstance(body, MoeSpec):
-            layer = LayerSpec(attention=attention, moe=body, norms=norms)
-        else:
-            layer = LayerSpec(attention=attention, feed_forward=body, norms=norms)
-        counts[layer] = counts.get(layer, 0) + 1
-    return tuple(LayerGroup(count=count, layer=layer) for layer, count in counts.items())
-
-
-def _layer_count(c: Fields, *names: str) -> int:
-    return c.integer(*names, high=_MAX_LAYERS)
 
 
 def _heads(c: Fields, hidden: int, traits: _Traits) -> tuple[int, int, int]:
@@ -128,7 +118,7 @@ def _decoder(
 ) -> ModelSpec:
     """Read a decoder of the Llama shape; ``bodies`` gives each layer its dense block or its experts."""
     hidden = c.integer("hidden_size")
-    layers = _layer_count(c, "num_hidden_layers")
+    layers = layer_count(c, "num_hidden_layers")
     heads, kv_heads, head_dim = _heads(c, hidden, traits)
     bias = c.flag("attention_bias", default=traits.bias) if None in (traits.qkv_bias, traits.out_bias) else False
     attention = AttentionSpec(
@@ -143,7 +133,7 @@ def _decoder(
         sinks=traits.sinks,
     )
     attentions = [replace(attention, window=window) for window in _windows(c, layers, traits)]
-    return _model(c, hidden, _fold(attentions, bodies(c, layers, traits), traits.norms), traits)
+    return _model(c, hidden, fold_layers(attentions, bodies(c, layers, traits), traits.norms), traits)
 
 
 def _model(c: Fields, hidden: int, layers: tuple[LayerGroup, ...], traits: _Traits) -> ModelSpec:
@@ -196,7 +186,7 @@ def _deepseek(c: Fields, correction: bool) -> ModelSpec:
     """Read latent attention, a few dense layers, then experts with shared ones (arXiv 2405.04434 and 2412.19437)."""
     traits = _Traits()
     hidden = c.integer("hidden_size")
-    layers = _layer_count(c, "num_hidden_layers")
+    layers = layer_count(c, "num_hidden_layers")
     bias = c.flag("attention_bias", default=False)
     heads = c.integer("num_attention_heads", high=1 << 16)
     mla = MlaSpec(
@@ -230,7 +220,7 @@ def _deepseek(c: Fields, correction: bool) -> ModelSpec:
     first = c.integer("first_k_dense_replace", default=0, low=0)
     step = c.integer("moe_layer_freq", default=1)
     bodies = [moe if index >= first and index % step == 0 else dense for index in range(layers)]
-    return _model(c, hidden, _fold([attention] * layers, bodies), traits)
+    return _model(c, hidden, fold_layers([attention] * layers, bodies), traits)
 
 
 def _glam_experts(c: Fields, layers: int, traits: _Traits) -> list[Body]:
@@ -242,82 +232,6 @@ def _glam_experts(c: Fields, layers: int, traits: _Traits) -> list[Body]:
     )
     step = c.integer("moe_layer_freq", default=2)
     return [moe if (index + 1) % step == 0 else dense for index in range(layers)]
-
-
-def _learned(c: Fields, hidden: int, layers: tuple[LayerGroup, ...], positions: int, offset: int = 0) -> ModelSpec:
-    """Return what GPT-2, OPT and BERT have in common: layer norms with bias and a table of positions."""
-    return ModelSpec(
-        name="",
-        family="",
-        hidden=hidden,
-        vocab=c.integer("vocab_size"),
-        layers=layers,
-        norm="layernorm",
-        norm_bias=True,
-        learned_positions=positions + offset,
-        max_context=positions,
-        tied_embeddings=c.flag("tie_word_embeddings", default=True),
-    )
-
-
-def _plain_attention(c: Fields, hidden: int, heads: int, head_dim: int | None, bias: bool = True) -> AttentionSpec:
-    if head_dim is None:
-        if hidden % heads:
-            name, _ = c.find("num_attention_heads", "n_head")
-            c.contradict(name, f"{heads} heads do not divide the width {hidden}", "hidden_size", "n_embd", "head_dim")
-        head_dim = max(1, hidden // heads)
-    return AttentionSpec(
-        heads=heads,
-        kv_heads=heads,
-        head_dim=head_dim,
-        v_head_dim=head_dim,
-        rotary=False,
-        qkv_bias=bias,
-        out_bias=bias,
-    )
-
-
-def _gpt2(c: Fields) -> ModelSpec:
-    """Read GPT-2; also GPT-3, which adds ``head_dim``. Its sparse layers (every other one) count as dense ones."""
-    hidden = c.integer("n_embd", "hidden_size")
-    count = _layer_count(c, "n_layer", "num_hidden_layers")
-    heads = c.integer("n_head", "num_attention_heads", high=1 << 16)
-    attention = _plain_attention(c, hidden, heads, c.optional("head_dim"))
-    width = c.integer("n_inner", "intermediate_size", default=4 * hidden)
-    body = FeedForwardSpec(
-        width=width, gated=False, activation=c.text("activation_function", default="gelu_new"), bias=True
-    )
-    positions = c.integer("n_positions", "max_position_embeddings", "n_ctx")
-    return _learned(c, hidden, _fold([attention] * count, [body] * count), positions)
-
-
-def _opt(c: Fields) -> ModelSpec:
-    """Read OPT: two unused rows lead its position table; the 350m model embeds in a narrower space, norms last."""
-    hidden = c.integer("hidden_size")
-    count = _layer_count(c, "num_hidden_layers")
-    bias = c.flag("enable_bias", default=True)
-    attention = _plain_attention(c, hidden, c.integer("num_attention_heads", high=1 << 16), None, bias)
-    activation = c.text("activation_function", default="relu")
-    body = FeedForwardSpec(width=c.integer("ffn_dim"), gated=False, activation=activation, bias=bias)
-    positions = c.integer("max_position_embeddings", default=2048)
-    width = c.integer("word_embed_proj_dim", default=hidden)
-    final_norm = c.flag("do_layer_norm_before", default=True) and not c.flag("_remove_final_layer_norm", default=False)
-    model = _learned(c, hidden, _fold([attention] * count, [body] * count), positions, offset=2)
-    return replace(model, embedding_width=None if width == hidden else width, final_norm=final_norm)
-
-
-def _bert(c: Fields) -> ModelSpec:
-    """Read BERT as an encoder with its pooler and without a vocabulary head."""
-    hidden = c.integer("hidden_size")
-    count = _layer_count(c, "num_hidden_layers")
-    attention = _plain_attention(c, hidden, c.integer("num_attention_heads", high=1 << 16), None)
-    body = FeedForwardSpec(
-        width=c.integer("intermediate_size"), gated=False, activation=c.text("hidden_act", default="gelu"), bias=True
-    )
-    layers = _fold([replace(attention, causal=False)] * count, [body] * count)
-    model = _learned(c, hidden, layers, c.integer("max_position_embeddings", default=512))
-    types = c.integer("type_vocab_size", default=2, low=0)
-    return replace(model, token_types=types, embedding_norm=True, final_norm=False, lm_head=False, pooler=True)
 
 
 _LLAMA = _Traits()
@@ -334,23 +248,26 @@ _GLAM = _Traits(qkv_bias=False, out_bias=False, rotary=False, tied=True, activat
 
 #: Reader of each ``model_type``.
 FAMILIES: dict[str, Reader] = {
-    "bert": _bert,
+    "bert": read_bert,
     "deepseek_v2": partial(_deepseek, correction=False),
     "deepseek_v3": partial(_deepseek, correction=True),
     "gemma": partial(_decoder, traits=_GEMMA),
     "gemma2": partial(_decoder, traits=_GEMMA2),
     "glam": partial(_decoder, traits=_GLAM, bodies=_glam_experts),
-    "gpt2": _gpt2,
-    "gpt3": _gpt2,
+    "gpt2": read_gpt2,
+    "gpt3": read_gpt2,
     "gpt_oss": partial(_decoder, traits=_GPT_OSS, bodies=_gpt_oss_experts),
     "grok-1": partial(_decoder, traits=_GROK, bodies=_mixtral_experts),
     "llama": partial(_decoder, traits=_LLAMA),
     "mistral": partial(_decoder, traits=_MISTRAL),
     "mixtral": partial(_decoder, traits=_MIXTRAL, bodies=_mixtral_experts),
-    "opt": _opt,
+    "opt": read_opt,
     "phi3": partial(_decoder, traits=_PHI3),
     "qwen2": partial(_decoder, traits=_QWEN2),
     "qwen2_moe": partial(_decoder, traits=_QWEN2, bodies=partial(_qwen_experts, shared=True)),
     "qwen3": partial(_decoder, traits=_QWEN3),
     "qwen3_moe": partial(_decoder, traits=_QWEN3, bodies=partial(_qwen_experts, shared=False)),
+    "t5": read_t5_encoder,
+    "transfo-xl": read_transformer_xl,
+    "xlm": read_xlm,
 }

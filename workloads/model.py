@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["AttentionSpec", "FeedForwardSpec", "LayerGroup", "LayerSpec", "MlaSpec", "ModelSpec", "MoeSpec"]
+__all__ = [
+    "AttentionSpec",
+    "Body",
+    "FeedForwardSpec",
+    "LayerGroup",
+    "LayerSpec",
+    "MlaSpec",
+    "ModelSpec",
+    "MoeSpec",
+    "fold_layers",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +43,7 @@ class AttentionSpec:
     out_bias: bool = False
     qk_norm: bool = False  # a norm over each query and key head, its weights shared by the heads (Qwen 3)
     sinks: bool = False  # one learned logit per head (gpt-oss)
+    relative: bool = False  # projected distances enter the scores as second keys (Transformer-XL)
     mla: MlaSpec | None = None
 
 
@@ -81,6 +93,22 @@ class LayerGroup:
     layer: LayerSpec
 
 
+#: What follows attention in a layer.
+Body = FeedForwardSpec | MoeSpec
+
+
+def fold_layers(attentions: Iterable[AttentionSpec], bodies: Iterable[Body], norms: int = 2) -> tuple[LayerGroup, ...]:
+    """Store equal layers once, in order of first appearance."""
+    counts: dict[LayerSpec, int] = {}
+    for attention, body in zip(attentions, bodies, strict=True):
+        if isinstance(body, MoeSpec):
+            layer = LayerSpec(attention=attention, moe=body, norms=norms)
+        else:
+            layer = LayerSpec(attention=attention, feed_forward=body, norms=norms)
+        counts[layer] = counts.get(layer, 0) + 1
+    return tuple(LayerGroup(count=count, layer=layer) for layer, count in counts.items())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A whole model: embeddings, layers, head."""
@@ -94,6 +122,8 @@ class ModelSpec:
     norm_bias: bool = False
     learned_positions: int = 0  # rows of a learned position table; 0: rotary or none
     token_types: int = 0
+    position_buckets: int = 0  # distances told apart by a learned bias of each head's scores (T5); 0: none
+    clusters: tuple[tuple[int, int], ...] = ()  # (rows, width) of an adaptive embedding: rare words are narrower
     embedding_width: int | None = None  # where it differs from hidden and is projected (OPT-350m)
     embedding_norm: bool = False  # a norm right after the embedding (BERT)
     final_norm: bool = True

@@ -49,16 +49,9 @@ class WeightTensor(NamedTuple):
 
 def weight_tensors(model: ModelSpec) -> Iterator[WeightTensor]:
     """Yield every weight tensor of the model; those of repeated layers and experts once, with the number of copies."""
-    width = model.embedding_width or model.hidden
-    yield WeightTensor("embedding", "embedding", (model.vocab, width))
-    if model.learned_positions:
-        yield WeightTensor("positions", "embedding", (model.learned_positions, model.hidden))
-    if model.token_types:
-        yield WeightTensor("token_types", "embedding", (model.token_types, model.hidden))
-    if width != model.hidden:
-        yield WeightTensor("project_in", "feed_forward", (model.hidden, width))
-    if model.embedding_norm:
-        yield from _norm(model, "embedding_norm")
+    yield from _embeddings(model)
+    if model.position_buckets:
+        yield WeightTensor("position_bias", "bias", (model.position_buckets, model.layers[0].layer.attention.heads))
     for index, group in enumerate(model.layers):
         for tensor in layer_tensors(model, group.layer):
             yield tensor._replace(
@@ -70,12 +63,47 @@ def weight_tensors(model: ModelSpec) -> Iterator[WeightTensor]:
         yield WeightTensor("pooler", "head", (model.hidden, model.hidden))
         yield WeightTensor("pooler.bias", "bias", (model.hidden,))
     if model.lm_head:
-        if width != model.hidden:
-            yield WeightTensor("project_out", "feed_forward", (width, model.hidden))
-        if not model.tied_embeddings:
-            yield WeightTensor("lm_head", "head", (model.vocab, width))
-        if model.lm_head_bias:
-            yield WeightTensor("lm_head.bias", "bias", (model.vocab,))
+        yield from _head(model)
+
+
+def _embeddings(model: ModelSpec) -> Iterator[WeightTensor]:
+    """Yield the tables that a token is looked up in, and what brings their rows to the hidden width."""
+    width = model.embedding_width or model.hidden
+    if model.clusters:
+        yield from _clusters(model)
+    else:
+        yield WeightTensor("embedding", "embedding", (model.vocab, width))
+    if model.learned_positions:
+        yield WeightTensor("positions", "embedding", (model.learned_positions, model.hidden))
+    if model.token_types:
+        yield WeightTensor("token_types", "embedding", (model.token_types, model.hidden))
+    if width != model.hidden:
+        yield WeightTensor("project_in", "feed_forward", (model.hidden, width))
+    if model.embedding_norm:
+        yield from _norm(model, "embedding_norm")
+
+
+def _head(model: ModelSpec) -> Iterator[WeightTensor]:
+    """Yield what turns a hidden vector into logits, beside tables shared with the embedding."""
+    width = model.embedding_width or model.hidden
+    if width != model.hidden:
+        yield WeightTensor("project_out", "feed_forward", (width, model.hidden))
+    if model.clusters:
+        first = model.clusters[0][1]
+        yield WeightTensor("head_project0", "feed_forward", (first, model.hidden))
+        yield WeightTensor("cluster_head", "bias", (len(model.clusters) - 1, first))
+        yield WeightTensor("cluster_head.bias", "bias", (len(model.clusters) - 1,))
+    elif not model.tied_embeddings:
+        yield WeightTensor("lm_head", "head", (model.vocab, width))
+    if model.lm_head_bias:
+        yield WeightTensor("lm_head.bias", "bias", (model.vocab,))
+
+
+def _clusters(model: ModelSpec) -> Iterator[WeightTensor]:
+    """Yield the tables of an adaptive embedding and their projections; the head shares all but the first projection."""
+    for index, (rows, width) in enumerate(model.clusters):
+        yield WeightTensor(f"embedding{index}", "embedding", (rows, width))
+        yield WeightTensor(f"project_in{index}", "feed_forward", (model.hidden, width))
 
 
 def layer_tensors(model: ModelSpec, layer: LayerSpec) -> Iterator[WeightTensor]:
@@ -108,6 +136,10 @@ def _attention(hidden: int, spec: AttentionSpec) -> Iterator[WeightTensor]:
         yield WeightTensor(name, "attention", (width, hidden))
         if spec.qkv_bias:
             yield WeightTensor(f"{name}.bias", "bias", (width,))
+    if spec.relative:
+        yield WeightTensor("relative", "attention", (spec.heads * spec.head_dim, hidden))
+        yield WeightTensor("relative.content_bias", "bias", (spec.heads, spec.head_dim))
+        yield WeightTensor("relative.position_bias", "bias", (spec.heads, spec.head_dim))
     if spec.qk_norm:
         yield WeightTensor("q_norm", "norm", (spec.head_dim,))
         yield WeightTensor("k_norm", "norm", (spec.head_dim,))
@@ -206,13 +238,16 @@ def flops_per_token(model: ModelSpec, context: float = 0.0) -> float:
     none = ("embedding", "norm", "bias")
     # The pooler sees one token of a sequence, not each.
     matrices = sum(t.active_elements for t in weight_tensors(model) if t.part not in none and t.name != "pooler")
-    if model.lm_head and model.tied_embeddings:
+    if model.lm_head and model.clusters:
+        matrices += sum(rows * width for rows, width in model.clusters)
+    elif model.lm_head and model.tied_embeddings:
         matrices += model.vocab * (model.embedding_width or model.hidden)
     pairs = 0.0
     for group in model.layers:
         spec = group.layer.attention
         keys = context if spec.window is None else min(context, spec.window)
-        pairs += group.count * spec.heads * (spec.head_dim + spec.v_head_dim) * keys
+        query = spec.head_dim * (2 if spec.relative else 1)
+        pairs += group.count * spec.heads * (query + spec.v_head_dim) * keys
     return 2.0 * (matrices + pairs)
 
 

@@ -11,6 +11,7 @@ from dse.studies.fusemax_setup import published_flat_dataflow, run_design, study
 from dse.studies.study import Study, study_text
 from hwmodels.spatial.binding import load_binding
 from hwmodels.spatial.fused_attention import AttentionWork, FusedMachine, run_attention
+from workloads.catalog import load_model
 
 _PUBLIC = Path(__file__).parents[2] / "../shared/data/papers"
 
@@ -49,6 +50,18 @@ def test_text_says_what_was_not_compared(study: Study) -> None:
 def test_latency_of_the_text(design: str, model: str, length: int, latency_s: float) -> None:
     """Single figures of the artifact, printed to ten digits."""
     assert run_design(design, model, length).attention.time_s == pytest.approx(latency_s, rel=3e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("BERT", "bert-base"), ("TrXL", "transformer-xl"), ("T5", "t5-small-encoder"), ("XLM", "xlm-mlm-en-2048")],
+)
+def test_shapes_are_those_of_the_bundled_models(name: str, model: str) -> None:
+    shape, spec = study_setup().models[name], load_model(model)
+    layer = spec.layers[0].layer
+    assert layer.feed_forward is not None
+    assert (shape.heads, shape.width) == (layer.attention.heads, layer.attention.head_dim)
+    assert (shape.hidden, shape.inner) == (spec.hidden, layer.feed_forward.width)
 
 
 def test_latency_is_the_published_closed_form() -> None:

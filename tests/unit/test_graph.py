@@ -270,6 +270,10 @@ def test_weight_traffic_is_the_parameters(name, formats):
     tables_B = 2 * sum(t.elements for t in tensors if t.part == "embedding")
     rows_B = 2 * tokens * width * sum(t.part == "embedding" for t in tensors)
     head_B = 2 * model.vocab * width if model.lm_head and model.tied_embeddings else 0
+    if model.clusters:  # tokens are looked up in the first table, the head reads all of them
+        rows_B, head_B = 2 * tokens * model.clusters[0][1], 2 * sum(r * w for r, w in model.clusters)
+    # Biases of positions, a few values for each head, are not counted as traffic.
+    whole_B -= 2 * sum(t.elements for t in tensors if "position_bias" in t.name or "content_bias" in t.name)
     assert roles[Role.WEIGHT] + roles[Role.SCALES] == pytest.approx(whole_B - tables_B + rows_B + head_B, rel=1e-12)
 
 

@@ -112,6 +112,10 @@ FACTS = {
     "gemma-2-27b": exact(27227128320, 46, 4608, 32, 16, 128, 3 * 4608 * 36864, 256000),
     "bert-base": exact(109482240, 12, 768, 12, 12, 64, 8 * 768**2, 30522),
     "bert-large": exact(335141888, 24, 1024, 16, 16, 64, 8 * 1024**2, 30522),
+    "t5-small-encoder": exact(35330816, 6, 512, 8, 8, 64, 2 * 512 * 2048, 32128),
+    "xlm-mlm-en-2048": exact(667088896, 12, 2048, 16, 16, 128, 8 * 2048**2, 30145),
+    # 1.14 GB in fp32; attention has a fifth matrix, for distances.
+    "transformer-xl": exact(285205322, 18, 1024, 16, 16, 64, 8 * 1024**2, 267735),
     "deepseek-v2-lite": exact(
         15706484224, 27, 2048, 16, 16, 192, (3 * 2048 * 10944 + 26 * (3 * 2048 * 1408 * 8 + 64 * 2048)) / 27, 102400
     ),
@@ -173,8 +177,16 @@ ACTIVE = {
 }
 
 
+ENCODERS = ("bert-base", "bert-large", "t5-small-encoder", "xlm-mlm-en-2048")
+
+#: Rows and widths of an adaptive embedding (arXiv 1809.10853): a quarter of the width from cutoff to cutoff.
+CLUSTERS = {"transformer-xl": ((20000, 1024), (20000, 256), (160000, 64), (67735, 16))}
+
+
 def attention_elements(name: str, f: Facts) -> int:
     """Elements of one layer's attention matrices, in closed form."""
+    if name in CLUSTERS:
+        return f.width * f.head * 5 * f.heads
     if name not in LATENT:
         return f.width * f.head * (2 * f.heads + 2 * f.kv_heads)
     q_rank, kv_rank, nope, rope, value = LATENT[name]
@@ -203,13 +215,17 @@ def test_parameters(name):
 def test_flops_per_token(name):
     facts = FACTS[name]
     model = load_model(name)
-    head = 0 if name.startswith("bert") else facts.vocab * (512 if name == "opt-350m" else facts.width)
+    head = 0 if name in ENCODERS else facts.vocab * (512 if name == "opt-350m" else facts.width)
     project = 2 * 512 * 1024 if name == "opt-350m" else 0
+    if name in CLUSTERS:
+        head = sum(rows * width for rows, width in CLUSTERS[name])
+        project = 1024 * (1024 + sum(width for _, width in CLUSTERS[name]))
     matrices = facts.layers * (attention_elements(name, facts) + facts.block) + head + project
     assert flops_per_token(model) == pytest.approx(2 * matrices, rel=1e-12)
     # The attention term: a query and a value product per visible key.
     value = LATENT[name][4] if name in LATENT else facts.head
-    per_key = 2 * facts.layers * facts.heads * (facts.head + value)
+    query = 2 * facts.head if name in CLUSTERS else facts.head  # distances are second keys
+    per_key = 2 * facts.layers * facts.heads * (query + value)
     assert flops_per_token(model, 100) - flops_per_token(model) == pytest.approx(100 * per_key, rel=1e-9)
 
 
@@ -217,7 +233,7 @@ def test_flops_per_token(name):
 def test_kv_bytes_per_token(name):
     facts = FACTS[name]
     model = load_model(name)
-    if name.startswith("bert"):
+    if name in ENCODERS:
         by_hand = 0
     elif name in LATENT:
         by_hand = facts.layers * (LATENT[name][1] + LATENT[name][3]) * 2

@@ -66,6 +66,8 @@ def attention_operators(site: Site, spec: AttentionSpec) -> list[Operator]:
         q, k = "q", "k"
         operators.append(rotary(site, "rope_q", heads, spec.head_dim, "qkv#q", q))
         operators.append(rotary(site, "rope_k", kv_heads, spec.head_dim, "qkv#k", k))
+    if spec.relative:
+        operators.append(_relative_keys(site, q_width))
     if spec.causal:
         operators.append(
             KvWrite(
@@ -82,7 +84,7 @@ def attention_operators(site: Site, spec: AttentionSpec) -> list[Operator]:
             groups=attention_groups(site),
             heads=heads,
             kv_heads=kv_heads,
-            qk_dim=spec.head_dim,
+            qk_dim=spec.head_dim * (2 if spec.relative else 1),  # second keys: projected distances
             v_dim=spec.v_head_dim,
             causal=spec.causal,
             window=spec.window,
@@ -94,6 +96,21 @@ def attention_operators(site: Site, spec: AttentionSpec) -> list[Operator]:
         )
     )
     return operators + output_projection(site, heads * spec.v_head_dim, spec.out_bias)
+
+
+def _relative_keys(site: Site, width: int) -> Gemm:
+    """Project the distances to all keys, once for all sequences (Transformer-XL, arXiv 1901.02860, section 3.3)."""
+    return Gemm(
+        name="relative",
+        m=max(g.kv_len for g in site.step.groups),
+        n=width,
+        k=site.model.hidden,
+        activations=site.precision.activations,
+        weights=site.precision.weights,
+        output=site.stream,
+        source="distances",
+        target="relative_keys",
+    )
 
 
 def output_projection(site: Site, width: int, bias: bool) -> list[Operator]:
