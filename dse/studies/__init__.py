@@ -9,5 +9,6 @@ __all__ = ["STUDIES", "Comparison", "Study", "StudyFigure"]
 #: Studies in the order of ``--help``; each is a module ``dse.studies.<name>`` (``-`` written ``_``) with
 #: ``run(data_dir, progress) -> Study``.
 STUDIES: dict[str, str] = {
+    "duplex": "a processor and Logic-PIM on one HBM, for experts and continuous batching",
     "fusemax": "attention on a spatial array, from unfused to a bound 1-pass cascade",
 }
