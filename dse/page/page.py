@@ -15,7 +15,7 @@ from simulator.core.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Chart", "Drawing", "Page", "Series", "Table", "Text", "write_page"]
+__all__ = ["Chart", "Drawing", "Listing", "Page", "Section", "Series", "Table", "Text", "page_html", "write_page"]
 
 #: What a browser may do with the page: run what lies inside it, load nothing.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
@@ -27,6 +27,13 @@ class Text:
     """Paragraphs, one each."""
 
     paragraphs: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Lines as a terminal shows them."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ class Chart:
     log_y: bool = False
 
 
-Section = Text | Table | Drawing | Chart
+Section = Text | Listing | Table | Drawing | Chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,8 @@ def page_html(page: Page) -> str:
 def _section(part: Section) -> str:
     if isinstance(part, Text):
         return "".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in part.paragraphs)
+    if isinstance(part, Listing):
+        return f"<pre>{html.escape(part.text)}</pre>"
     if isinstance(part, Table):
         return _table(part.rows)
     if isinstance(part, Drawing):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dse.plots.figure import plain_text
 from dse.plots.marks import mark
+from dse.plots.scales import set_log, wants_log
 from simulator.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_curves", "plot_distributions", "plot_scaling"]
 
-_DECADES = 30.0  # a range wider than this factor is drawn on a logarithmic axis
+_INSIDE = 4  # series whose legend has room inside the axes
 _LABEL_SIZE = 5.5
 
 
@@ -65,12 +68,15 @@ def plot_curves(
     if limit is not None:
         axes.axhline(limit, color="0.2", linewidth=0.7, linestyle="--", zorder=1)
         axes.annotate("limit", (0.01, limit), xycoords=("axes fraction", "data"), va="bottom", fontsize=_LABEL_SIZE)
-    for position, scale in ((0, axes.set_xscale), (1, axes.set_yscale)):
-        values = [point[position] for points in series.values() for point in points]
-        if values and min(values) > 0.0 and max(values) > _DECADES * min(values):
-            scale("log")
+    every = np.array([point for points in series.values() for point in points]).reshape(-1, 2)
+    if wants_log(every[:, 0]):
+        set_log(axes, "x", every[:, 0])
+    if wants_log(every[:, 1]):
+        set_log(axes, "y", every[:, 1])
     axes.set(xlabel=labels[0], ylabel=labels[1])
-    if len(series) > 1:
+    if len(series) > _INSIDE:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    elif len(series) > 1:
         axes.legend(loc="best")
     return axes
 
@@ -127,8 +133,8 @@ def plot_distributions(axes: Axes, series: Mapping[str, Sequence[float]], label:
             ordered, shares, drawstyle="steps-post", color=style.color, linestyle=style.line, label=plain_text(name)
         )
     axes.set(xlabel=label, ylabel="share of all", ylim=(0.0, 1.0))
-    every = [value for values in series.values() for value in values]
-    if every and min(every) > 0.0 and max(every) > _DECADES * min(every):
-        axes.set_xscale("log")
+    every = np.array([value for values in series.values() for value in values])
+    if wants_log(every):
+        set_log(axes, "x", every)
     axes.legend(loc="best")
     return axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dse.plots.pareto import wants_log
+from dse.plots.scales import set_log, wants_log
 from simulator.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,9 +122,10 @@ def plot_contours(
     if len(list(filled.levels)) > 2:
         lines = axes.contour(xs, ys, values, levels=filled.levels, colors="black", linewidths=0.4)
         axes.clabel(lines, fontsize=_CELL_SIZE, fmt="%.3g")
-    for ticks, scale in ((xs, axes.set_xscale), (ys, axes.set_yscale)):
-        if wants_log(np.asarray(ticks, dtype=float)):
-            scale("log")
+    if wants_log(np.asarray(xs, dtype=float)):
+        set_log(axes, "x", np.asarray(xs, dtype=float))
+    if wants_log(np.asarray(ys, dtype=float)):
+        set_log(axes, "y", np.asarray(ys, dtype=float))
     axes.grid(visible=False)
     _label(axes, filled, labels)
     return axes

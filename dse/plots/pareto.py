@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dse.plots.labels import Label, place_labels
 from dse.plots.marks import mark
+from dse.plots.scales import set_log, wants_log
 from simulator.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Objective", "plot_front", "plot_projections", "wants_log"]
+__all__ = ["Objective", "plot_front", "plot_projections"]
 
-_DECADES = 30.0  # a range wider than this factor is drawn on a logarithmic axis
 _CLOUD = 4000  # points of the cloud that are drawn; more only darken it
 _KNEE_SIZE = 90.0
 _LABEL_SIZE = 6.0
@@ -29,11 +29,6 @@ class Objective(NamedTuple):
     column: str
     label: str
     maximise: bool = False
-
-
-def wants_log(values: npt.NDArray[Any]) -> bool:
-    """Tell whether a column of positive numbers spans more than one and a half decades."""
-    return bool(len(values)) and bool(values.min() > 0.0) and bool(values.max() > _DECADES * values.min())
 
 
 def plot_front(
@@ -147,6 +142,9 @@ def _staircase(x: Objective, y: Objective) -> str:
 
 
 def _scales(axes: Axes, x: Objective, y: Objective, xs: npt.NDArray[Any], ys: npt.NDArray[Any]) -> None:
-    axes.set(xscale="log" if wants_log(xs) else "linear", yscale="log" if wants_log(ys) else "linear")
+    if wants_log(xs):
+        set_log(axes, "x", xs)
+    if wants_log(ys):
+        set_log(axes, "y", ys)
     axes.set_xlabel(f"{x.label} ({'more' if x.maximise else 'less'} is better)")
     axes.set_ylabel(f"{y.label} ({'more' if y.maximise else 'less'} is better)")

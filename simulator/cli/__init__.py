@@ -32,6 +32,7 @@ COMMANDS = {
     "replay": "compare engines with golden runs",
     "reproduce": "reproduce a paper: reported figures beside simulated ones",
     "plot": "draw figures",
+    "report": "write one HTML page of a sweep or a simulation",
     "doctor": "check the installation",
     "bench": "measure how fast Ridgeline itself is",
 }

@@ -18,6 +18,12 @@ __all__ = ["KINDS", "add_arguments", "add_output", "run", "save"]
 KINDS: Mapping[str, tuple[str, str]] = {
     "roofline": ("plot_roofline", "roofs of a device, with --model the operators of a run sized by their time"),
     "energy-roofline": ("plot_roofline", "energy per FLOP against intensity, with --model the operators of a run"),
+    "pareto": ("plot_sweep", "points of a sweep in two metrics, their front and its knee"),
+    "projections": ("plot_sweep", "the front of a sweep with three or more objectives, pair by pair"),
+    "heat-map": ("plot_sweep", "a metric over two axes of a sweep, a cell per pair of values"),
+    "contours": ("plot_sweep", "a metric over two axes of a sweep, as contours"),
+    "curves": ("plot_sweep", "one metric of a sweep against another, as latency against throughput"),
+    "scaling": ("plot_sweep", "throughput of a sweep over the number of devices"),
     "breakdown": ("plot_documents", "time or energy by part: of `simulate --json` reports or `compare --json`"),
     "speedups": ("plot_documents", "ratios to the first system with their geometric mean: of `compare --json`"),
     "tornado": ("plot_documents", "what a tenth more of each resource changes: of a `simulate --json` report"),
