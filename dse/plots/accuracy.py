@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from dse.plots.figure import paper_style, save_figure
 from simulator.core.errors import InputError
 from simulator.validation.overview import Line, Overview
+from simulator.validation.report import ValidationReport
+from simulator.validation.sample import Sample
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from matplotlib.axes import Axes
 
-__all__ = ["draw_overview"]
+__all__ = ["draw_overview", "plot_parity", "save_parity"]
 
 #: Panels of own rows: title, and the beginnings of the families in it.
 _PANELS = (
@@ -63,9 +65,10 @@ def _axes(count: int, width: float, height: float) -> tuple[Any, list[Axes]]:
     from matplotlib.figure import Figure
 
     mpl.rcParams["savefig.dpi"] = _PNG_DPI
-    rows = math.ceil(count / _COLUMNS)
-    figure = Figure(figsize=(width * _COLUMNS, height * rows), layout="constrained")
-    axes = [figure.add_subplot(rows, _COLUMNS, index + 1) for index in range(count)]
+    columns = min(count, _COLUMNS)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
     return figure, axes
 
 
@@ -79,30 +82,78 @@ def _diagonal(axes: Axes, low: float, high: float) -> None:
     axes.set_box_aspect(1)
 
 
+def plot_parity(axes: Axes, groups: Mapping[str, Sequence[tuple[float, float]]], unit: str) -> Axes:
+    """Draw predicted against measured, a marker per group, with the diagonal and 20 % to either side.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    groups : mapping of sequences of (measured, predicted)
+        Positive numbers, by family.
+    unit : str
+        Of both.
+
+    Returns
+    -------
+    Axes
+        The same, square; log-log where there is more than a decade.
+    """
+    for index, (family, pairs) in enumerate(groups.items()):
+        axes.plot(
+            [measured for measured, _ in pairs],
+            [predicted for _, predicted in pairs],
+            "osv^D*"[(index + index // 6) % 6],
+            color=f"C{index % 6}",
+            markersize=2.4,
+            alpha=0.6,
+            markeredgewidth=0,
+            label=family,
+            zorder=3,
+        )
+    values = [value for pairs in groups.values() for pair in pairs for value in pair]
+    room = max(values) / min(values)
+    _diagonal(axes, min(values) / room**0.05, max(values) * room**0.05)
+    axes.set(xlabel=f"measured, {unit}", ylabel=f"predicted, {unit}")
+    axes.legend(fontsize=4.8, markerscale=1.6, loc="upper left", handletextpad=0.1, borderpad=0.1)
+    return axes
+
+
+def save_parity(report: ValidationReport, path: Path, manifest: Mapping[str, Any]) -> list[Path]:
+    """Draw what `ridgeline validate` compared, a panel per kind of family, and write figure, data and manifest.
+
+    Raises
+    ------
+    InputError
+        If nothing was compared, or the path does not end in a known format or cannot be written.
+    """
+    samples = [sample for sample in report.samples if not sample.shown]
+    panels = {title: [s for s in samples if s.family.startswith(prefixes)] for title, prefixes in _PANELS}
+    panels = {title: members for title, members in panels.items() if members}
+    if not panels:
+        raise InputError(f"no row of {report.hardware} was compared: nothing to draw")
+    with paper_style():
+        figure, drawn = _axes(len(panels), 2.2, 2.4)
+        for axes, (title, members) in zip(drawn, panels.items(), strict=True):
+            plot_parity(axes, _by_family(members), _UNITS.get(title, "µs")).set_title(title)
+        rows = [
+            {"family": s.family, "row": s.row.place, "measured": s.measured, "predicted": s.predicted} for s in samples
+        ]
+        return save_figure(figure, path, rows, manifest)
+
+
+def _by_family(samples: Sequence[Sample]) -> dict[str, list[tuple[float, float]]]:
+    groups: dict[str, list[tuple[float, float]]] = {name: [] for name in sorted({_short(s.family) for s in samples})}
+    for sample in samples:
+        groups[_short(sample.family)].append((sample.measured, sample.predicted))
+    return groups
+
+
 def _draw_own(lines: Sequence[Line], folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
     figure, panels = _axes(len(_PANELS), 2.2, 2.4)
     for axes, (title, prefixes) in zip(panels, _PANELS, strict=True):
-        chosen = [line for line in lines if line.family.startswith(prefixes)]
-        families = sorted({_short(line.family) for line in chosen})
-        values = [value for line in chosen for s in line.samples for value in (s.measured, s.predicted)]
-        for index, family in enumerate(families):
-            samples = [s for line in chosen if _short(line.family) == family for s in line.samples]
-            axes.plot(
-                [s.measured for s in samples],
-                [s.predicted for s in samples],
-                "osv^D*"[(index + index // 6) % 6],
-                color=f"C{index % 6}",
-                markersize=2.4,
-                alpha=0.6,
-                markeredgewidth=0,
-                label=family,
-                zorder=3,
-            )
-        room = max(values) / min(values)
-        _diagonal(axes, min(values) / room**0.05, max(values) * room**0.05)
-        unit = _UNITS.get(title, "µs")
-        axes.set(title=title, xlabel=f"measured, {unit}", ylabel=f"predicted, {unit}")
-        axes.legend(fontsize=4.8, markerscale=1.6, loc="upper left", handletextpad=0.1, borderpad=0.1)
+        members = [s for line in lines if line.family.startswith(prefixes) for s in line.samples]
+        plot_parity(axes, _by_family(members), _UNITS.get(title, "µs")).set_title(title)
     rows = [
         {
             "set": line.group,

@@ -18,6 +18,7 @@ __all__ = ["KINDS", "add_arguments", "add_output", "run", "save"]
 KINDS: Mapping[str, tuple[str, str]] = {
     "roofline": ("plot_roofline", "roofs of a device, with --model the operators of a run sized by their time"),
     "energy-roofline": ("plot_roofline", "energy per FLOP against intensity, with --model the operators of a run"),
+    "accuracy": ("plot_accuracy", "predicted against measured, of a device's bundled rows or of your tables"),
     "pareto": ("plot_sweep", "points of a sweep in two metrics, their front and its knee"),
     "projections": ("plot_sweep", "the front of a sweep with three or more objectives, pair by pair"),
     "heat-map": ("plot_sweep", "a metric over two axes of a sweep, a cell per pair of values"),

@@ -85,6 +85,14 @@ def test_energy_roofline(tmp_path: Path) -> None:
     assert all(float(row["energy_J_per_flop"]) > 0 for row in rows(figure))
 
 
+def test_predicted_against_measured(tmp_path: Path) -> None:
+    table = Path(__file__).resolve().parents[2] / "hwmodels" / "measured" / "h200" / "h200_vector.csv"
+    figure = tmp_path / "a.png"
+    assert main(["plot", "accuracy", "h200", str(table), "-o", str(figure)]) == 0
+    found = rows(figure)
+    assert len(found) == 168 and all(float(row["predicted"]) > 0 for row in found)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
