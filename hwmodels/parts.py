@@ -135,6 +135,10 @@ class DeviceSpec(SpecRecord):
         """What the joules of a prediction rest on."""
         return f"coefficients of family {self.family}"
 
+    def area_mm2_by_component(self) -> dict[str, float]:
+        """Area of what is modelled, by component; empty where the specification does not say."""
+        return {}
+
     @abstractmethod
     def peak_flops(self, operands: str) -> float:
         """Return the dense FLOP/s (OP/s) of the whole device for operands of a format, as its datasheet quotes it.

@@ -27,7 +27,7 @@ class ArraySpec(SpecRecord):
     count: Count = 1
     dataflow: Literal["os", "ws", "is"]  # which operand stays: output, weight, input
     overlapped: bool = True  # folds follow each other without draining the array
-    rates: Mapping[str, Number]  # multiply-adds of one unit in each clock, by operand format
+    rates: Annotated[Mapping[str, Number], Field(min_length=1)]  # multiply-adds of a unit in each clock, by format
 
     @property
     def units(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from hwmodels.catalog import hardware_names, load_hardware
+from hwmodels.spatial.spec import SpatialSpec
 from hwmodels.spec import DeviceSpec, GpuSpec, SystemSpec
 from simulator.api.cascades import cascade_detail, cascade_row
 from simulator.core.errors import UnsupportedError
@@ -97,8 +98,10 @@ def _cut(name: str) -> str:
 
 
 def _peak(device: DeviceSpec, fmt: str) -> str:
-    """Peak rate in TFLOP/s; none for a format that a GPU has to unpack to another."""
+    """Peak rate in TFLOP/s; none for a format that has to be unpacked to another."""
     if isinstance(device, GpuSpec) and fmt != "bf16" and device.tensor_format(fmt) != fmt:
+        return "-"
+    if isinstance(device, SpatialSpec) and fmt != "bf16" and fmt not in device.array.rates:
         return "-"
     try:
         return f"{device.peak_flops(fmt) / 1e12:.4g}"
@@ -147,6 +150,7 @@ def _hardware_detail(name: str) -> dict[str, Any]:
         ],
         "devices": system.devices,
         "nodes": system.nodes,
+        "area_mm2": device.area_mm2_by_component(),
         "fields": [_field(system, device, path) for path in system.provenance],
     }
 

@@ -88,6 +88,10 @@ def _hardware(hardware: Mapping[str, Any]) -> Iterator[str]:
     width = max(len(row["path"]) for row in rows)
     for row in rows:
         yield f"{row['path']:<{width}}  {row['shown']:<34}  {row['kind']:<10}  [{sources[row['source']]}]".rstrip()
+    if hardware["area_mm2"]:
+        parts = ", ".join(f"{name} {size:.4g} mm2" for name, size in hardware["area_mm2"].items())
+        yield ""
+        yield f"area of what is modelled: {parts}; {sum(hardware['area_mm2'].values()):.4g} mm2 in all"
     yield ""
     for source, number in sources.items():
         yield from wrap(
