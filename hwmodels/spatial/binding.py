@@ -24,6 +24,9 @@ __all__ = ["Binding", "Phase", "ScorePlace", "binding_names", "load_binding"]
 _BUNDLED = Path(__file__).parent / "bindings"
 _Cycles = Mapping[str, Annotated[float, Field(ge=0.0, le=1e6)]]
 
+#: Queries, keys (in blocks), widths of keys and values.
+_RANKS = {"p", "m", "m1", "m0", "e", "f"}
+
 #: Where scores wait between einsums: in memory, in the buffer by whole rows (spilling), in the buffer by tiles of one
 #: array, or nowhere: they stay beside the units.
 ScorePlace = Literal["memory", "rows", "tiles", "nowhere"]
@@ -129,6 +132,15 @@ def load_binding(name: str) -> Binding:
 def _check(binding: Binding, where: str) -> None:
     """Refuse what leaves an einsum out, runs it twice, or asks an array for what it cannot do."""
     made = [einsum.name for einsum in binding.cascade.einsums]
+    unknown = sorted(set(binding.cascade.ranks) - _RANKS)
+    if unknown:
+        raise InputError(
+            f"{where}: rank {unknown[0]}: only attention is bound, its ranks are {', '.join(sorted(_RANKS))}"
+        )
+    if not binding.fused and len(binding.phases) != 3:
+        raise InputError(f"{where}: not fused: give three phases: scores, softmax, product with the values")
+    if binding.scores == "rows" and not {"QK", "AV"} <= binding.on_2d:
+        raise InputError(f"{where}: rows of scores wait between QK and AV: both must run on the 2D array")
     bound = [name for phase in binding.phases for name in (*phase.array_2d, *phase.array_1d)]
     travels = [name for phase in binding.phases for name in phase.travel]
     for name in (*bound, *travels):

@@ -173,7 +173,8 @@ def run_attention(
         "e": float(work.qk_width),
         "f": float(work.v_width),
     }
-    share = float(math.ceil(work.problems / machine.arrays))
+    # Arrays share problems and, where these are few, the rows of tiles of one problem.
+    share = math.ceil(work.problems * along / machine.arrays) / along
     useful = {e.name: share * _einsum_cycles(binding, e.name, points, machine) for e in binding.cascade.einsums}
     if binding.scores == "rows" and dataflow is None:
         dataflow = least_traffic_dataflow(work, machine)

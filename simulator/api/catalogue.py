@@ -7,8 +7,10 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from hwmodels.catalog import hardware_names, load_hardware
+from hwmodels.spatial.binding import binding_names
 from hwmodels.spatial.spec import SpatialSpec
 from hwmodels.spec import DeviceSpec, GpuSpec, SystemSpec
+from simulator.api.bindings import binding_detail, binding_row
 from simulator.api.cascades import cascade_detail, cascade_row
 from simulator.core.errors import UnsupportedError
 from simulator.core.quantity import Quantity, Rate, RateOf
@@ -234,6 +236,7 @@ _NAMES: dict[str, Callable[[], list[str]]] = {
     "formats": format_names,
     "profiles": profile_names,
     "cascades": cascade_names,
+    "bindings": binding_names,
 }
 _OVERVIEWS: dict[str, Callable[[str], dict[str, Any]]] = {
     "models": _model,
@@ -241,6 +244,7 @@ _OVERVIEWS: dict[str, Callable[[str], dict[str, Any]]] = {
     "formats": _format,
     "profiles": _profile,
     "cascades": cascade_row,
+    "bindings": binding_row,
 }
 _DETAILS: dict[str, Callable[[str], dict[str, Any]]] = {
     "models": _model_detail,
@@ -248,4 +252,5 @@ _DETAILS: dict[str, Callable[[str], dict[str, Any]]] = {
     "formats": _format_detail,
     "profiles": _profile_detail,
     "cascades": cascade_detail,
+    "bindings": binding_detail,
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
+from simulator.api.bindings import binding_text
 from simulator.api.cascades import cascade_text
 from simulator.api.catalogue import billions, detail, overview
 from simulator.core.units import format_quantity
@@ -19,6 +20,7 @@ _HINTS = {
     "formats": "Also int<bits> and lut<bits>, with -g<group> -s<scale bits> -z<zero bits> -o<outliers>%: int3-g64-o1%.",
     "profiles": "Or give the path of a YAML file.",
     "cascades": "Or give the path of a YAML file with einsums of your own.",
+    "bindings": "Or give the path of a YAML file; a spatial array names its binding under attention.",
 }
 
 
@@ -153,4 +155,5 @@ _DETAILS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "formats": _format,
     "profiles": _profile,
     "cascades": cascade_text,
+    "bindings": binding_text,
 }

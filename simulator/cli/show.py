@@ -1,4 +1,4 @@
-"""``ridgeline show models|hardware|formats|profiles|cascades [NAME]``."""
+"""``ridgeline show models|hardware|formats|profiles|cascades|bindings [NAME]``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("what", choices=("models", "hardware", "formats", "profiles", "cascades"))
+    parser.add_argument("what", choices=("models", "hardware", "formats", "profiles", "cascades", "bindings"))
     parser.add_argument("name", nargs="?", metavar="NAME", help="one of them in detail, by name or path")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 

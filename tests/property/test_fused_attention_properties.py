@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwmodels.spatial import binding as binding_module
 from hwmodels.spatial.binding import binding_names, load_binding
 from hwmodels.spatial.fused_attention import AttentionWork, FusedMachine, run_attention, tiles_visited
-from simulator.core.errors import InputError
+from simulator.core.errors import InputError, RidgelineError
 from workloads.passes import analyse_fibre, fibres_of
 
 _SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
@@ -115,13 +117,35 @@ def test_causal_attention_approaches_half() -> None:
     assert ratio == pytest.approx(0.5, abs=0.005)
 
 
-def test_a_binding_that_leaves_an_einsum_out_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_binding_that_leaves_an_einsum_out_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(
         "name: x\ndescription: x\ncascade: softmax\nfused: true\nscores: memory\ncycles_2d: {}\n"
         "cycles_1d: {max: 1, sub: 1, exp: 1, add: 1, div: 1}\nphases:\n  - {array_1d: [GM, SN, SD]}\n"
     )
     with pytest.raises(InputError, match="A is bound 0 times"):
+        load_binding(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("cascade: attention-3-pass", "cascade: attention-1-pass"), "makes no GM"),
+        (("  - {array_2d: [AV]}", ""), "three phases"),
+        (("fused: false", "fused: true\nx: 1"), "unknown key"),
+        (("max: 1, ", ""), "has no 'max'"),
+        (("scores: memory", "scores: rows"), ""),
+    ],
+)
+def test_wrong_bindings_are_refused(tmp_path: Path, change: tuple[str, str], says: str) -> None:
+    text = Path(binding_module.__file__).with_name("bindings").joinpath("unfused.yaml").read_text()
+    assert change[0] in text
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace(*change))
+    if not says:
+        assert load_binding(str(path)).scores == "rows"
+        return
+    with pytest.raises(RidgelineError, match=says):
         load_binding(str(path))
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from simulator.api.bindings import binding_detail, binding_row, binding_text
 from simulator.api.cascades import cascade_detail, cascade_text
 from simulator.core.errors import InputError, RidgelineError
 from workloads.cascade import Access, Apply, Cascade, Expression, cascade_names, load_cascade, parse_line
@@ -173,6 +177,20 @@ def test_lines_must_agree(tmp_path: Path, lines: str, message: str) -> None:
     path.write_text(f"name: x\ndescription: x\nranks: {{p: rows, m: columns}}\neinsums: {quoted}\n")
     with pytest.raises(RidgelineError, match=message):
         load_cascade(path)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.text(alphabet="ABm0kpK[],+=*/-()max exp1", max_size=40))
+def test_any_line_is_read_or_refused(line: str) -> None:
+    with contextlib.suppress(InputError):
+        einsum = parse_line(line, frozenset({"m", "k", "p"}))
+        assert einsum.points({"m": 2, "k": 3, "p": 5}) >= 1
+
+
+def test_bindings_are_shown() -> None:
+    text = "\n".join(binding_text(binding_detail("fusemax")))
+    assert "1. 2D QK LM beside 1D RD RNV AV" in text
+    assert binding_row("flat")["scores"] == "rows"
 
 
 def test_bundled_cascades_are_analysed() -> None:
