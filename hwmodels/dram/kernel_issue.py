@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hwmodels.dram.kernel_queue import free, leave, next_hit, offer, offer_close, part, settle, withdraw
 from hwmodels.dram.kernel_slots import priority_command
 from hwmodels.dram.layout import (
@@ -34,7 +36,6 @@ from hwmodels.dram.layout import (
     FIRST,
     FLAG,
     GROUP,
-    GROUPS,
     GROUPS_PER_QUEUE,
     HALF,
     HALF_BANK,
@@ -68,7 +69,6 @@ from hwmodels.dram.layout import (
     SOONEST,
     SPLIT,
     SPLIT_TICKS,
-    STALE,
     STOP,
     TRACE_AT,
     TRACED,
@@ -99,11 +99,9 @@ def send(r: Integers, ready: Integers, starts: Integers, ranges: Integers, comma
                 r[place + 1 + cursor] = tick
                 r[place] = cursor + 1 if cursor + 1 < ranges[a, WINDOW] else 0
             at = r[place + 1 + r[place]] + ranges[a, LATENCY]
-        for k in range(ranges[a, FIRST], ranges[a, STOP]):
+        # Unsigned, so that no index may count from the end: only then the loop becomes vector code.
+        for k in range(np.uint64(ranges[a, FIRST]), np.uint64(ranges[a, STOP])):
             ready[k] = max(ready[k], at)
-    for group in range(GROUPS):
-        if (r[STALE + command] >> group) & 1:
-            r[SOONEST + group] = -1
 
 
 @part
@@ -120,10 +118,11 @@ def trace(r: Integers, key: int, tick: int, request: int) -> None:
 def pair(r: Integers, banks: Integers, command: int, bank: int, tick: int) -> None:
     """Remember a row command on a whole clock: it restricts the half clock where it ends."""
     if r[SLOTS] == HALF and tick & 1:
+        if r[EDGE] > tick:  # precharges it held back are free again
+            r[SOONEST + CLOSES] = r[SOONEST + GROUPS_PER_QUEUE + CLOSES] = -1
         r[EDGE] = tick + (3 if command == C_ACT else 1)
         r[EDGE_CHANNEL] = banks[bank, CHANNEL]
         r[EDGE_BANK] = -1 if command >= C_PREAB else bank
-        r[SOONEST + CLOSES] = r[SOONEST + GROUPS_PER_QUEUE + CLOSES] = -1
 
 
 @part

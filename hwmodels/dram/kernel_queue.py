@@ -44,9 +44,11 @@ from hwmodels.dram.layout import (
     ROWS,
     SCHEDULER,
     SEAT,
+    SEEN,
     SIZE,
     SLOT,
     SOONEST,
+    WINNER,
     WRITES,
     YOUNGEST,
     Integers,
@@ -75,12 +77,11 @@ def offer(r: Integers, entries: Integers, offers: Integers, slot: int, group: in
     elif kind == CLOSES:
         first = r[PRE]
     seat = r[SIZE + group]
-    offers[group, seat, KEY] = first + bank
-    offers[group, seat, AGE] = entries[slot, BATCH] if group == ACTIVES else entries[slot, REQUEST]
-    offers[group, seat, SLOT] = slot
+    offers[group, KEY, seat] = first + bank
+    offers[group, AGE, seat] = entries[slot, BATCH] if group == ACTIVES else entries[slot, REQUEST]
+    offers[group, SLOT, seat] = slot
     entries[slot, GROUP], entries[slot, SEAT] = group, seat
     r[SIZE + group] = seat + 1
-    r[SOONEST + group] = -1
 
 
 @part
@@ -92,18 +93,20 @@ def withdraw(r: Integers, entries: Integers, offers: Integers, slot: int) -> Non
     entries[slot, GROUP] = -1
     last = r[SIZE + group] - 1
     r[SIZE + group] = last
-    r[SOONEST + group] = -1
+    r[SEEN + group] = min(r[SEEN + group], seat)
+    if slot == r[WINNER + group]:
+        r[SOONEST + group] = -1
     step = 1 if group == ACTIVES else max(last - seat, 1)
     while seat < last:
         for column in range(3):
-            offers[group, seat, column] = offers[group, seat + step, column]
-        entries[offers[group, seat, SLOT], SEAT] = seat
+            offers[group, column, seat] = offers[group, column, seat + step]
+        entries[offers[group, SLOT, seat], SEAT] = seat
         seat += step
 
 
 @part
 def offer_close(r: Integers, banks: Integers, entries: Integers, offers: Integers, bank: int, which: int) -> None:
-    """Offer or take back the precharge of an open bank, or have its readiness looked at anew.
+    """Offer the precharge of an open bank, or take it back.
 
     No row is closed that an activated request needs, or, with the row-hit guard, that a request of the same queue not
     younger still hits.
@@ -114,9 +117,9 @@ def offer_close(r: Integers, banks: Integers, entries: Integers, offers: Integer
     may = banks[bank, ACTIVE] == 0
     if r[SCHEDULER] == ROW_HIT and hit >= 0 and entries[hit, BATCH] <= entries[slot, BATCH]:
         may = False
-    if entries[slot, GROUP] >= 0:
+    if not may:
         withdraw(r, entries, offers, slot)
-    if may:
+    elif entries[slot, GROUP] < 0:
         offer(r, entries, offers, slot, GROUPS_PER_QUEUE * which + CLOSES)
 
 

@@ -6,6 +6,8 @@ entry. It changes nothing but what the groups know of themselves and whose turn 
 
 from __future__ import annotations
 
+import numpy as np
+
 from hwmodels.dram.kernel_queue import part
 from hwmodels.dram.layout import (
     ACTIVE,
@@ -57,6 +59,7 @@ from hwmodels.dram.layout import (
     SCHEDULER,
     SEAT,
     SECOND_HALF,
+    SEEN,
     SIZE,
     SLOT,
     SLOTS,
@@ -69,6 +72,7 @@ from hwmodels.dram.layout import (
     WAKE_UP,
     WINNER,
     WINNER_AGE,
+    WINNER_KEY,
     WRITES,
     WRITING,
     Integers,
@@ -94,7 +98,7 @@ def when(r: Integers, ready: Integers, banks: Integers, key: int, tick: int) -> 
     On a bus with half clocks, whole clocks are odd ticks. A precharge may take the half clock, except where it is the
     partner of the last row command of its pseudo-channel and that one addressed all banks or this bank.
     """
-    at: int = max(ready[key], tick)
+    at: int = max(ready[np.uint64(key)], tick)
     if r[SLOTS] == HALF:
         bank = key - r[PRE]
         if not 0 <= bank < r[BANKS]:
@@ -108,18 +112,24 @@ def when(r: Integers, ready: Integers, banks: Integers, key: int, tick: int) -> 
 def look(r: Integers, ready: Integers, banks: Integers, offers: Integers, group: int, tick: int) -> int:
     """Return when a group can issue next, and have it know which of its offers: the oldest that can then.
 
-    What was found at an earlier tick holds as long as no offer changed and the tick found is not past.
+    Waits only ever grow. So the winner of an earlier look still wins over the offers seen then if it is not held
+    longer than it was and its tick is not past, and only offers that are new since need to be looked at.
     """
-    if r[SOONEST + group] < tick:
-        best, index = FAR, 0
-        for i in range(r[SIZE + group]):
-            wait = when(r, ready, banks, offers[group, i, KEY], tick) - tick
-            score = (wait << AGE_BITS) | offers[group, i, AGE]
-            if score < best:
-                best, index = score, i
-        r[SOONEST + group] = tick + (best >> AGE_BITS) if best < FAR else NEVER
-        r[WINNER + group], r[WINNER_AGE + group] = offers[group, index, SLOT], offers[group, index, AGE]
-    soonest: int = r[SOONEST + group]
+    size, soonest = r[SIZE + group], r[SOONEST + group]
+    start, best, winner = 0, FAR, np.int64(-1)
+    if tick <= soonest < NEVER and when(r, ready, banks, r[WINNER_KEY + group], tick) == soonest:
+        start, best = r[SEEN + group], ((soonest - tick) << AGE_BITS) | r[WINNER_AGE + group]
+    for i in range(np.uint64(start), np.uint64(size)):
+        wait = when(r, ready, banks, offers[group, KEY, i], tick) - tick
+        score = (wait << AGE_BITS) | offers[group, AGE, i]
+        if score < best:
+            best, winner = score, np.int64(i)
+    r[SEEN + group] = size
+    if winner >= 0:
+        r[WINNER + group], r[WINNER_AGE + group] = offers[group, SLOT, winner], offers[group, AGE, winner]
+        r[WINNER_KEY + group] = offers[group, KEY, winner]
+    soonest = tick + (best >> AGE_BITS) if best < FAR else NEVER
+    r[SOONEST + group] = soonest
     return soonest
 
 
@@ -134,10 +144,10 @@ def oldest(
     turn = r[WRITING] * GROUPS_PER_QUEUE
     for group in range(turn, turn + GROUPS_PER_QUEUE):
         for i in range(r[SIZE + group]):
-            if offers[group, i, AGE] < age:
-                age, entry, at = offers[group, i, AGE], offers[group, i, SLOT], NEVER
+            if offers[group, AGE, i] < age:
+                age, entry, at = offers[group, AGE, i], offers[group, SLOT, i], NEVER
                 if groups[0] <= group - turn < groups[1]:
-                    at = when(r, ready, banks, offers[group, i, KEY], tick)
+                    at = when(r, ready, banks, offers[group, KEY, i], tick)
     return at, entry
 
 
@@ -242,7 +252,7 @@ def choose(
         return dual(r, ready, banks, offers, tick)
     woken = r[WAKE_SLOT]
     if woken >= 0:
-        return max(tick, ready[offers[entries[woken, GROUP], entries[woken, SEAT], KEY]]), ENTRY, woken
+        return max(tick, ready[offers[entries[woken, GROUP], KEY, entries[woken, SEAT]]]), ENTRY, woken
     due = r[HALF_DEADLINE] if r[HALF_BANK] >= 0 else NEVER
     if due <= tick:
         return tick, SECOND_HALF, -1

@@ -192,7 +192,7 @@ def put_state(
             form[at] = which  # a mark between lists
             at += 1
     for i in range(r[SIZE + ACTIVES]):
-        at = put_entry(entries, offers[ACTIVES, i, SLOT], form, at, base)
+        at = put_entry(entries, offers[ACTIVES, SLOT, i], form, at, base)
     form[at] = r[HALF_BANK]
     at += 1
     if r[HALF_BANK] >= 0:
@@ -233,7 +233,7 @@ def move_entries(
     for group in range(GROUPS):
         r[SOONEST + group] = -1
         for i in range(r[SIZE + group]):
-            offers[group, i, AGE] += by[0]
+            offers[group, AGE, i] += by[0]
 
 
 @kernel

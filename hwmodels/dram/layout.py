@@ -90,9 +90,9 @@ N_ACT, N_PRE, N_RD, N_WR, N_RDA, N_WRA, N_REFPB, N_PREAB, N_REFAB, N_WAKE_RD, N_
 STEPS, SKIPPED = 82, 83  # turns of the loop; ticks passed over by steady state
 COUNTERS_END = 82
 
-# Per group: the soonest tick at which an offer can issue (-1: to be worked out), whose it is, how many there are.
-SOONEST, WINNER, WINNER_AGE, SIZE = 96, 104, 112, 120
-STALE = 128  # per command: a bit for every group whose offers must wait for it
+# Per group: how many offers there are, how many of them were looked at, the soonest tick at which one can issue (-1: to
+# be worked out anew), and whose that is.
+SIZE, SEEN, SOONEST, WINNER, WINNER_AGE, WINNER_KEY = 96, 104, 112, 120, 128, 136
 
 # Behind the numbers of the controller.
 MARKS_AT, MARKS = 160, 1024  # how many buffered writes have a block of each hash; a power of two
@@ -121,7 +121,7 @@ READS, WRITES = 0, 1
 COLUMNS, ROWS, CLOSES, GROUPS_PER_QUEUE = 0, 1, 2, 3
 ACTIVES, GROUPS = 6, 7
 KEY, AGE, SLOT = 0, 1, 2
-OFFER_COLUMNS = 4
+OFFER_COLUMNS = 3
 
 # What to issue: the next command of an entry, of the priority ring, the second half of an activation, a wake-up.
 ENTRY, PRIORITY, SECOND_HALF, WAKE_UP = 0, 1, 2, 3

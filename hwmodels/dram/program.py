@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-__all__ = ["BANK_COMMANDS", "UNIT_COMMANDS", "Program", "compile_program", "engine_names"]
+__all__ = ["BANK_COMMANDS", "UNIT_COMMANDS", "Program", "compile_program"]
 
 #: Commands to one bank and commands to all banks of a refresh unit, in the order the engine numbers them.
 BANK_COMMANDS = ("ACT", "PREpb", "RD", "WR", "RDA", "WRA", "REFpb")
@@ -75,7 +75,7 @@ def compile_program(dram: Dram, unused: Collection[str] = (), extra: Mapping[str
     places: dict[tuple[int, int, int, int], int] = {}
     history = 0
     for command, level in targets.items():
-        rows = [] if command in unused else [c for c in dram.constraints if command in engine_names(c.prev)]
+        rows = [] if command in unused else [c for c in dram.constraints if command in _engine_names(c.prev)]
         for node in range(dram.nodes(level)):
             plain: dict[tuple[int, int], int] = {}
             counted: list[tuple[int, int, int, int, int]] = []
@@ -101,7 +101,7 @@ def compile_program(dram: Dram, unused: Collection[str] = (), extra: Mapping[str
     )
 
 
-def engine_names(commands: Collection[str]) -> set[str]:
+def _engine_names(commands: Collection[str]) -> set[str]:
     """Return the names the engine knows commands by: it opens a row with ACT, whatever the standard calls it."""
     return {"ACT" if name in ACTIVATES else name for name in commands}
 
@@ -118,7 +118,7 @@ def _raised(
     """Return ranges of keys that a command at ``node`` of ``level`` raises by one constraint, and the scope's node."""
     found = []
     for scope_node, low, high in _scope_spans(dram, constraint, level, node):
-        for name in sorted(engine_names(constraint.next)):
+        for name in sorted(_engine_names(constraint.next)):
             if name in unused or name not in targets:
                 continue
             depth = dram.levels.index(targets[name])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from hwmodels.dram import layout
 from hwmodels.dram.controller import REFRESHES, SCHEDULERS, Controller
 from hwmodels.dram.device import SLOTS, Dram
-from hwmodels.dram.program import BANK_COMMANDS, UNIT_COMMANDS, Program, compile_program, engine_names
+from hwmodels.dram.program import BANK_COMMANDS, UNIT_COMMANDS, Program, compile_program
 from hwmodels.dram.requests import Mapping as AddressMapping
 from hwmodels.dram.requests import Requests
 
@@ -184,7 +184,6 @@ def _state(dram: Dram, controller: Controller, room: int, skip: Skip) -> State:
     r[layout.TRACING] = room > 0
     r[layout.FORWARD] = skip == "periods" and room == 0 and controller.page_cap() <= 0
     r[layout.EVERY_TICK] = skip == "nothing"
-    r[layout.STALE : layout.STALE + len(commands)] = _stale_groups(dram, commands)
     r[layout.SOONEST : layout.SOONEST + layout.GROUPS] = -1
     ready = np.zeros(program.never + 1, dtype=np.int64)
     ready[program.never] = layout.NEVER
@@ -198,7 +197,7 @@ def _state(dram: Dram, controller: Controller, room: int, skip: Skip) -> State:
     entries = np.zeros((places, layout.FIELDS), dtype=np.int64)
     entries[:, layout.AFTER] = np.arange(1, places + 1)  # all free
     entries[:, layout.GROUP] = -1
-    offers = np.zeros((layout.GROUPS, banks, layout.OFFER_COLUMNS), dtype=np.int64)
+    offers = np.zeros((layout.GROUPS, layout.OFFER_COLUMNS, banks), dtype=np.int64)
     ranges = program.ranges.copy()
     ranges[:, layout.PLACE] += layout.HISTORY_AT
     r[layout.HISTORY_AT : trace_at] = -layout.NEVER
@@ -207,23 +206,6 @@ def _state(dram: Dram, controller: Controller, room: int, skip: Skip) -> State:
     snapshot = 128 + ready.size + 6 * places + 5 * banks + 4 * units + windows
     snapshots = np.zeros((3, snapshot), dtype=np.int64)
     return layout.State(r, ready, program.starts, ranges, bank, entries, offers, snapshots)
-
-
-def _stale_groups(dram: Dram, commands: tuple[str, ...]) -> list[int]:
-    """Return, per command, a bit for every group of offers some of which must wait for it.
-
-    A row command has the offers of its own bank made anew, and a column command those that close its row, so that what
-    holds only there needs no bit.
-    """
-    groups = {"RD": (0, layout.ACTIVES), "WR": (3, layout.ACTIVES), "ACT": (1, 4), "PREpb": (2, 5)}
-    masks = dict.fromkeys(commands, 0)
-    for constraint in dram.constraints:
-        for before in engine_names(constraint.prev) & set(commands):
-            for after in engine_names(constraint.next) & set(groups):
-                renewed = before in ("ACT", "PREpb") or (before in ("RD", "WR", "RDA", "WRA") and after == "PREpb")
-                if constraint.scope != "Bank" or constraint.sibling or not renewed:
-                    masks[before] |= sum(1 << group for group in groups[after])
-    return list(masks.values())
 
 
 def _result(dram: Dram, requests: Requests, bank: Integers, state: State, cycles: int) -> DramRun:
