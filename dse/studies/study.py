@@ -109,8 +109,8 @@ def study_document(study: Study) -> dict[str, Any]:
     }
 
 
-def study_text(study: Study) -> str:
-    """Return a study as Markdown that also reads as plain text."""
+def study_text(study: Study, most_rows: int | None = None) -> str:
+    """Return a study as Markdown that also reads as plain text; of longer tables the first ``most_rows`` rows."""
     lines = [f"# {study.name}", "", study.paper, ""]
     if study.comparisons:
         rows = [
@@ -128,7 +128,9 @@ def study_text(study: Study) -> str:
         remarks = [f"- {c.what}: {c.note}" for c in study.comparisons if c.note]
         lines += [*remarks, ""] if remarks else []
     for caption, table in study.tables.items():
-        lines += [f"## {caption}", "", *_table(table), ""]
+        lines += [f"## {caption}", "", *_table(table[:most_rows])]
+        left = len(table) - len(table[:most_rows])
+        lines += [f"... {left} more rows: --out DIR writes them, --json prints them", ""] if left else [""]
     if study.notes:
         lines += ["## Notes", "", *(f"- {note}" for note in study.notes), ""]
     return "\n".join(lines)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
+_SHOWN_ROWS = 15  # of a table on a terminal
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         study = module.run(arguments.data, _progress)
         studies.append(study)
         if not arguments.json:
-            print(study_text(study), flush=True)
+            print(study_text(study, _SHOWN_ROWS), flush=True)
         if arguments.out is not None:
             _write(study, arguments.out / name, arguments.name == "all")
     if arguments.json:

@@ -75,6 +75,12 @@ def test_text_holds_both_figures_and_the_verdict() -> None:
     json.dumps(study_document(_study(0.01)), allow_nan=False)
 
 
+def test_a_terminal_is_spared_long_tables() -> None:
+    text = study_text(_study(0.01), most_rows=1)
+    assert "1.235" in text and "1 more rows: --out" in text
+    assert "more rows" not in study_text(_study(0.01))
+
+
 @pytest.mark.parametrize(("tolerance", "code"), [(0.06, 0), (0.04, 1)])
 def test_command(tolerance: float, code: int, tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     import dse.studies
