@@ -12,6 +12,7 @@ __all__ = ["KINDS", "add_arguments", "run"]
 #: The modules are imported for ``--help``: what they need to run is imported when they run.
 KINDS = {
     "dram": "request streams on DRAM channels: cycles, latencies, row hits, commands",
+    "pim": "command programs on memory that computes: cycles, commands",
     "systolic": "layers on systolic arrays: cycles, utilisation, words of each scratchpad",
     "mapping": "mappings of loop nests: words at every level, cycles, energy",
 }
