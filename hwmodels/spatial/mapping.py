@@ -32,7 +32,7 @@ __all__ = [
     "Words",
     "evaluate_mapping",
     "nest_arrays",
-    "tensor_windows",
+    "tensor_terms",
 ]
 
 Loops: TypeAlias = tuple[tuple[str, int], ...]
@@ -112,7 +112,7 @@ class MappingCost:
 class NestArrays(NamedTuple):
     """A mapping as :func:`hwmodels.spatial.nest.count_words` takes it."""
 
-    windows: NDArray[np.int64]
+    terms: NDArray[np.int64]
     relevant: NDArray[np.bool_]
     temporal: NDArray[np.int64]
     order: NDArray[np.int64]
@@ -121,16 +121,20 @@ class NestArrays(NamedTuple):
     blocks: NDArray[np.int64]
 
 
-def tensor_windows(einsum: Einsum) -> NDArray[np.int64]:
-    """Return the coefficient of every rank in every index of the tensors, shape (tensors, dimensions, ranks)."""
-    ranks = list(einsum.bounds)
-    dimensions = max(len(tensor.indices) for tensor in einsum.tensors)
-    windows = np.zeros((len(einsum.tensors), dimensions, len(ranks)), np.int64)
-    for number, tensor in enumerate(einsum.tensors):
-        for dimension, index in enumerate(tensor.indices):
-            for rank, coefficient in index:
-                windows[number, dimension, ranks.index(rank)] += coefficient
-    return windows
+def tensor_terms(einsum: Einsum, ranks: Sequence[str]) -> NDArray[np.int64]:
+    """Return what adds up to the indices of the tensors: (dimension, rank, coefficient), shape (tensors, terms, 3).
+
+    Ranks are numbered as in ``ranks``; those left out are taken to have one step.
+    """
+    rows = [
+        [(d, ranks.index(r), c) for d, index in enumerate(tensor.indices) for r, c in index if r in ranks]
+        for tensor in einsum.tensors
+    ]
+    terms = np.zeros((len(rows), max(map(len, rows)), 3), np.int64)
+    for row, found in zip(terms, rows, strict=True):
+        row[:, 0] = -1
+        row[: len(found)] = np.array(found, np.int64).reshape(-1, 3)
+    return terms
 
 
 def nest_arrays(einsum: Einsum, mapping: Sequence[LevelMapping]) -> NestArrays:
@@ -149,8 +153,8 @@ def nest_arrays(einsum: Einsum, mapping: Sequence[LevelMapping]) -> NestArrays:
     kept = np.array([[t.name not in level.bypass for t in einsum.tensors] for level in mapping], np.bool_)
     blocks = np.ones((len(mapping) + 1, len(ranks)), np.int64)
     block_extents(temporal, spatial, blocks)
-    windows = tensor_windows(einsum)
-    return NestArrays(windows, np.asarray(windows.any(axis=1)), temporal, order, spatial, kept, blocks)
+    relevant = np.array([[rank in tensor.ranks for rank in ranks] for tensor in einsum.tensors], np.bool_)
+    return NestArrays(tensor_terms(einsum, ranks), relevant, temporal, order, spatial, kept, blocks)
 
 
 def evaluate_mapping(einsum: Einsum, machine: NestMachine, mapping: Sequence[LevelMapping]) -> MappingCost:

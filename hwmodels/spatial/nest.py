@@ -26,12 +26,11 @@ __all__ = [
     "UPDATES",
     "block_extents",
     "count_words",
-    "exchange",
     "exchanged_words",
+    "exchanges_below",
     "footprint",
     "level_cycles",
     "level_energy_J",
-    "surviving",
     "whole_cycles",
 ]
 
@@ -61,13 +60,13 @@ def block_extents(temporal: Any, spatial: Any, blocks: Any) -> None:
 
 
 @formula
-def footprint(window: Any, block: Any, spatial: Any, first: int, last: int) -> int:
+def footprint(terms: Any, block: Any, spatial: Any, first: int, last: int) -> int:
     """Words of a tensor, from the first to the last, that neighbouring instances touch together.
 
     Parameters
     ----------
-    window : int64 array of shape (dimensions, ranks)
-        Coefficient of each rank in each index of the tensor; rows of zeros for dimensions it does not have.
+    terms : int64 array of shape (terms, 3)
+        What adds up to the tensor's indices: dimension (ascending), rank, coefficient; unused rows have coefficient 0.
     block : int64 array of shape (ranks,)
         Extents that one instance of level ``last`` touches.
     spatial : int64 array of shape (levels, ranks)
@@ -75,91 +74,76 @@ def footprint(window: Any, block: Any, spatial: Any, first: int, last: int) -> i
     first, last
         The instances are those that one instance of level ``first`` feeds; one alone where the two are the same.
     """
-    words = 1
-    for dimension in range(window.shape[0]):
-        reach = 1
-        for rank in range(window.shape[1]):
-            if window[dimension, rank] > 0:
-                extent = block[rank]
-                for level in range(first, last):
-                    extent *= spatial[level, rank]
-                reach += window[dimension, rank] * (extent - 1)
-        words *= reach
-    return words
+    words, reach, dimension = 1, 1, 0
+    for term in range(terms.shape[0]):
+        if terms[term, 0] != dimension:
+            words *= reach
+            reach, dimension = 1, terms[term, 0]
+        rank = terms[term, 1]
+        extent = block[rank]
+        for level in range(first, last):
+            extent *= spatial[level, rank]
+        reach += terms[term, 2] * (extent - 1)
+    return words * reach
 
 
 @formula
-def surviving(relevant: Any, temporal: Any, order: Any, level: int) -> int:
-    """How often a tensor's block at ``level`` is exchanged.
+def exchanges_below(relevant: Any, loops: Any, order: Any, times: int, points: int) -> int:
+    """How often the block below a level is exchanged.
 
-    The bounds of the loops above it, without the innermost run of loops that do not index the tensor.
-    ``order[level]`` lists ranks from the outermost loop to the innermost.
-    """
-    times, running = 1, True
-    for above in range(level - 1, -1, -1):
-        for position in range(temporal.shape[1] - 1, -1, -1):
-            rank = order[above, position]
-            if temporal[above, rank] == 1:
-                continue
-            if relevant[rank]:
-                running = False
-            if not running:
-                times *= temporal[above, rank]
-    return times
-
-
-@formula
-def exchange(
-    window: Any,
-    relevant: Any,
-    temporal: Any,
-    order: Any,
-    spatial: Any,
-    block: Any,
-    parent: int,
-    child: int,
-    parents: int,
-) -> tuple[int, int]:
-    """Words that pass between the level that keeps a tensor and the next one that does: (at parents, at children).
-
-    Instances that need the same word get it at once (multicast), and sums of the same result are added on the way up
-    (spatial reduction): that is the difference of the two.
+    Loops move on to another block, except those of the innermost run that do not index the tensor: they leave the block
+    where it is, at this level and, if it has no other loops, at those above.
 
     Parameters
     ----------
-    window, block, spatial
-        As in :func:`footprint`; the block is the child's.
     relevant : bool array of shape (ranks,)
         Ranks that index the tensor.
-    temporal, order : int64 arrays of shape (levels, ranks)
-        As in :func:`surviving`.
-    parent, child
-        Levels; the child may be the multiply-add unit, which keeps nothing.
-    parents
-        Instances of the parent.
+    loops, order : int64 arrays of shape (ranks,)
+        Bounds of the level's loops by rank, and ranks from the outermost loop to the innermost.
+    times
+        How often the level's own block is exchanged.
+    points
+        Product of all loops above the level.
     """
-    levels, ranks = temporal.shape
-    children = parents
-    for level in range(parent, child):
-        for rank in range(ranks):
-            children *= spatial[level, rank]
-    if child < levels:
-        times = surviving(relevant, temporal, order, child)
-    else:
-        times = 1
-        for level in range(levels):
-            for rank in range(ranks):
-                times *= temporal[level, rank]
-    sent = times * parents * footprint(window, block, spatial, parent, child)
-    return sent, times * children * footprint(window, block, spatial, child, child)
+    moved, running = 1, True
+    for position in range(order.shape[0] - 1, -1, -1):
+        rank = order[position]
+        if loops[rank] > 1:
+            running = running and not relevant[rank]
+            if not running:
+                moved *= loops[rank]
+    return times if running else points * moved
 
 
 @formula
-def exchanged_words(sent: int, received: int, first: int, output: bool) -> tuple[int, int, int]:
-    """Split an exchange into (read at parents, written at parents, written at children).
+def exchanged_words(
+    times: int, parents: int, joint: int, children: int, block: int, first: int, output: bool
+) -> tuple[int, int, int]:
+    """Words between the level that keeps a tensor and the next one that does.
 
-    Inputs go down. Sums go up, and come back to be added to except on the ``first`` visit of each, which finds none.
+    Instances that need the same word get it at once (multicast), and sums of the same result are added on the way up
+    (spatial reduction): parents move what their children touch together, children what each touches alone. Inputs go
+    down. Sums go up, and come back to be added to, except on the first visit of each.
+
+    Parameters
+    ----------
+    times
+        How often the child's block is exchanged.
+    parents, joint
+        Instances of the parent, and the words that the children of one touch together.
+    children, block
+        Instances of the child, and the words that one touches; the child may be the multiply-add unit.
+    first
+        Words that are visited for the first time.
+    output
+        Whether the tensor is summed up.
+
+    Returns
+    -------
+    tuple of int
+        Words read at parents, written at parents, written at children.
     """
+    sent, received = times * parents * joint, times * children * block
     if output:
         # Each index of an output is one rank: its children together hold a whole number of copies of what was sent.
         return sent - first, sent, (sent - first) * (received // sent)
@@ -168,18 +152,18 @@ def exchanged_words(sent: int, received: int, first: int, output: bool) -> tuple
 
 @formula
 def count_words(
-    windows: Any, relevant: Any, temporal: Any, order: Any, spatial: Any, kept: Any, blocks: Any, counts: Any
+    terms: Any, relevant: Any, temporal: Any, order: Any, spatial: Any, kept: Any, blocks: Any, counts: Any
 ) -> None:
     """Count the words that all instances of each level move.
 
     Parameters
     ----------
-    windows : int64 array of shape (tensors, dimensions, ranks)
+    terms : int64 array of shape (tensors, terms, 3)
         As in :func:`footprint`; the last tensor is the output.
     relevant : bool array of shape (tensors, ranks)
         Ranks that index each tensor.
     temporal, order, spatial : int64 arrays of shape (levels, ranks)
-        As in :func:`footprint` and :func:`surviving`.
+        As in :func:`footprint` and :func:`exchanges_below`.
     kept : bool array of shape (levels, tensors)
         False where a tensor passes a level by; the outermost keeps all.
     blocks : int64 array of shape (levels + 1, ranks)
@@ -187,27 +171,31 @@ def count_words(
     counts : int64 array of shape (levels, tensors, 3), zero
         Receives reads, fills and updates.
     """
-    tensors, levels, ranks = windows.shape[0], temporal.shape[0], temporal.shape[1]
+    tensors, levels, ranks = terms.shape[0], temporal.shape[0], temporal.shape[1]
     for tensor in range(tensors):
         output = tensor == tensors - 1
-        whole = footprint(windows[tensor], blocks[0], spatial, 0, 0)
+        whole = footprint(terms[tensor], blocks[0], spatial, 0, 0)
         parent, parents, copies = 0, 1, 1  # instances of the parent; those that hold sums of the same result
+        children, apart, times, points = 1, 1, 1, 1  # the same of the next level; its exchanges; loops above it
         for child in range(1, levels + 1):
-            if child < levels and not kept[child, tensor]:
+            above = child - 1
+            times = exchanges_below(relevant[tensor], temporal[above], order[above], times, points)
+            for rank in range(ranks):
+                points *= temporal[above, rank]
+                children *= spatial[above, rank]
+                apart *= 1 if relevant[tensor, rank] else spatial[above, rank]
+            if child == levels:
+                times = points  # a multiply-add unit keeps nothing
+            elif not kept[child, tensor]:
                 continue
-            sent, received = exchange(
-                windows[tensor], relevant[tensor], temporal, order, spatial, blocks[child], parent, child, parents
-            )
-            read, written, filled = exchanged_words(sent, received, whole * copies, output)
+            joint = footprint(terms[tensor], blocks[child], spatial, parent, child)
+            block = footprint(terms[tensor], blocks[child], spatial, child, child)
+            read, written, filled = exchanged_words(times, parents, joint, children, block, whole * copies, output)
             counts[parent, tensor, READS] += read
             counts[parent, tensor, UPDATES] += written
             if child < levels:
                 counts[child, tensor, FILLS] += filled
-            for level in range(parent, child):
-                for rank in range(ranks):
-                    parents *= spatial[level, rank]
-                    copies *= 1 if relevant[tensor, rank] else spatial[level, rank]
-            parent = child
+            parent, parents, copies = child, children, apart
 
 
 @formula
