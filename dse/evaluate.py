@@ -5,7 +5,6 @@ A shard is a list of indices and nothing else decides its result, so that it may
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.metrics import METRICS, measure
+from dse.metrics import METRICS
 from dse.pareto import non_dominated
-from dse.space.paths import arguments_of
+from dse.points import simulate_points
 from dse.space.space import Constraint, Space
-from simulator.core.errors import RidgelineError
 
 __all__ = ["MEMORY", "Shard", "Tally", "all_constraints", "evaluate_shard", "metric_names", "to_minimise"]
 
@@ -100,23 +98,45 @@ def to_minimise(space: Space, metrics: Mapping[str, Column]) -> NDArray[np.float
     return np.stack(columns, axis=1)
 
 
-def evaluate_shard(space: Space, indices: NDArray[np.int64], level: str | None = None) -> Shard:
-    """Evaluate points one by one with :func:`simulator.simulate`.
+def evaluate_shard(
+    space: Space, indices: NDArray[np.int64], level: str = "analytic", tier: str = "points", keep: str = "all"
+) -> Shard:
+    """Evaluate points and keep some of them.
 
     Parameters
     ----------
     space : Space
     indices : (points,) int
-    level : str, optional
-        Level of detail, in place of that of the space.
+    level : {"analytic", "roofline", "cycle"}
+        Detail of the device models.
+    tier : {"points", "compiled"}
+        One by one, or as columns of compiled models.
+    keep : {"all", "feasible", "front"}
+        Which points the shard holds in the end; its tally is of all. A front holds only the metrics asked for.
     """
-    metrics, refused = _simulated(space, indices, level)
-    codes = space.codes(indices)
-    known: dict[str, Any] = {**space.numbers(codes), **metrics}
-    for name, expression in space.metrics.items():
-        column = np.broadcast_to(expression(known), (len(indices),)).copy()
-        metrics[name] = known[name] = column
-    return judged(space, indices, metrics, refused)
+    if tier == "compiled":
+        from dse.compiled import compiled_metrics, compiled_points
+
+        known = compiled_metrics()
+        wanted = _asked_for(space) & set(known) if keep == "front" else known
+        metrics, refused = compiled_points(space, indices, [name for name in known if name in wanted])
+    else:
+        metrics, refused = simulate_points(space, indices, level)
+    if space.metrics:
+        columns: dict[str, Any] = {**space.numbers(space.codes(indices)), **metrics}
+        for name, expression in space.metrics.items():
+            metrics[name] = columns[name] = np.broadcast_to(expression(columns), (len(indices),)).copy()
+    shard = judged(space, indices, metrics, refused)
+    if keep == "all":
+        return shard
+    return shard.take(shard.front if keep == "front" else shard.feasible)
+
+
+def _asked_for(space: Space) -> set[str]:
+    """Return the metrics that objectives, constraints and expressions name."""
+    named = {objective.metric for objective in space.objectives}
+    named |= {constraint.metric for constraint in all_constraints(space)}
+    return named | {name for expression in space.metrics.values() for name in expression.names}
 
 
 def judged(space: Space, indices: NDArray[np.int64], metrics: dict[str, Column], refused: Mapping[str, int]) -> Shard:
@@ -125,8 +145,9 @@ def judged(space: Space, indices: NDArray[np.int64], metrics: dict[str, Column],
     margins = {constraint.name: constraint.margin(metrics[constraint.metric]) for constraint in constraints}
     values = to_minimise(space, metrics)
     has_value = np.asarray(np.isfinite(values).all(axis=1), dtype=np.bool_)
-    table = np.stack(list(margins.values()), axis=1)
-    feasible = has_value & np.asarray((table >= 0).all(axis=1), dtype=np.bool_)
+    feasible = has_value.copy()
+    for margin in margins.values():
+        feasible &= margin >= 0
     front = np.zeros(len(indices), dtype=np.bool_)
     front[feasible] = non_dominated(values[feasible])
     return Shard(indices, metrics, margins, feasible, front, _tally(indices, margins, has_value, feasible, refused))
@@ -139,45 +160,19 @@ def _tally(
     feasible: NDArray[np.bool_],
     refused: Mapping[str, int],
 ) -> Tally:
-    names = list(margins)
     closest = None
-    failed = has_value & ~feasible
+    worst = np.minimum.reduce(list(margins.values()))
+    failed = has_value & ~feasible & np.isfinite(worst)
     if failed.any():
-        table = np.stack([margins[name][failed] for name in names], axis=1)
-        worst = table.min(axis=1)
-        best = int(np.argmax(worst))
-        closest = (int(indices[failed][best]), float(worst[best]), names[int(np.argmin(table[best]))])
+        row = int(np.argmax(np.where(failed, worst, -np.inf)))
+        broken = min(margins, key=lambda name: float(margins[name][row]))
+        closest = (int(indices[row]), float(worst[row]), broken)
+    names = sorted(margins)
     return Tally(
         points=len(indices),
         feasible=int(feasible.sum()),
         refused=dict(sorted(refused.items())),
-        rejected={name: int((has_value & ~(margins[name] >= 0)).sum()) for name in sorted(names)},
+        rejected={name: int((has_value & ~(margins[name] >= 0)).sum()) for name in names},
         closest=closest,
-        nearest={name: float(margins[name][has_value].max()) for name in sorted(names)} if has_value.any() else {},
+        nearest={name: float(np.nanmax(margins[name])) for name in names if np.isfinite(margins[name]).any()},
     )
-
-
-def _simulated(space: Space, indices: NDArray[np.int64], level: str | None) -> tuple[dict[str, Column], Counter[str]]:
-    """Simulate each point; a design that is refused leaves NaN behind and its reason."""
-    from simulator.api.simulate import simulate
-
-    metrics = {name: np.full(len(indices), np.nan) for name in METRICS}
-    refused: Counter[str] = Counter()
-    for row, index in enumerate(indices):
-        try:
-            arguments = arguments_of(space, space.settings(int(index)))
-            if level is not None:
-                arguments["level"] = level
-            found = measure(simulate(**arguments, elasticity=False))
-        except RidgelineError as error:
-            refused[_reason(str(error))] += 1
-            continue
-        for name, value in found.items():
-            metrics[name][row] = value
-    return metrics, refused
-
-
-def _reason(message: str) -> str:
-    """Return a message with its numbers taken out, so that alike reasons count as one."""
-    first = message.splitlines()[0]
-    return re.sub(r"(?<![\w.])\d+(\.\d+)?(e[+-]?\d+)?(?![\w])", "#", first)[:160]

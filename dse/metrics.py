@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from hwmodels.gpu.silicon import die_area_mm2, die_inputs, manufacturing_cost_USD, silicon_of
+from hwmodels.gpu.spec import GpuSpec
+from hwmodels.spec import DeviceSpec
 from simulator.api.report import Report
 from simulator.core.units import format_quantity
 
@@ -32,7 +35,25 @@ METRICS: Mapping[str, Metric] = {
     "memory_B": Metric("asked for on the fullest device", lambda r: r.memory.total_B),
     "memory_fill": Metric("share of the usable memory asked for", lambda r: r.memory.total_B / r.memory.usable_B),
     "devices": Metric("in use", lambda r: float(r.parallel.devices)),
+    "die_area_mm2": Metric("of one device", lambda r: _die(r.system.device)[0]),
+    "area_mm2": Metric("of all dies", lambda r: _of_all(r, _die(r.system.device)[0])),
+    "cost_USD": Metric("to make dies, memory and packages", lambda r: _of_all(r, _die(r.system.device)[1])),
+    "price_USD": Metric("as specified", lambda r: _of_all(r, getattr(r.system.device, "price_USD", None))),
 }
+
+
+def _of_all(report: Report, value: float | None) -> float | None:
+    return None if value is None else value * report.parallel.devices
+
+
+def _die(device: DeviceSpec) -> tuple[float | None, float | None]:
+    """Return area and manufacturing cost of one device; the area as specified where nothing is known of its process."""
+    silicon = silicon_of(device) if isinstance(device, GpuSpec) else None
+    if silicon is None or not isinstance(device, GpuSpec):
+        return getattr(device, "die_area_mm2", None), None
+    area_mm2 = float(die_area_mm2(die_inputs(device), silicon))
+    return area_mm2, float(manufacturing_cost_USD(area_mm2, device.hbm.capacity_B, silicon))
+
 
 _SUFFIXES = {"_J": "J", "_W": "W", "_B": "B", "_mm2": "mm2", "_USD": "USD"}
 

@@ -178,7 +178,7 @@ class Store:
 
         return Shard(
             indices=table["index"].to_numpy(),
-            metrics={name: column(name) for name in metric_names(self.space)},
+            metrics={name: column(name) for name in metric_names(self.space) if name in table.column_names},
             margins={c.name: column(_MARGIN + c.name) for c in all_constraints(self.space)},
             feasible=table["feasible"].to_numpy(zero_copy_only=False),
             front=table["front"].to_numpy(zero_copy_only=False),

@@ -14,18 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.engines import Engine, open_engine
-from dse.evaluate import Shard, Tally, evaluate_shard, to_minimise
+from dse.evaluate import Shard, Tally, evaluate_shard, judged, metric_names, to_minimise
 from dse.explorers import Explorer, open_explorer
 from dse.metrics import shown_metric
 from dse.pareto import Front
 from dse.space.identity import model_version, space_hash
 from dse.space.space import Objective, Search, Space
 from dse.store import Store
-from simulator.core.errors import RidgelineError
+from simulator.core.errors import InputError, RidgelineError
 
 __all__ = ["Outcome", "Plan", "Progress", "WorkerLostError", "run_sweep"]
 
-_SHARD = 16  # points, each simulated by itself
+#: Points of a shard by tier: a second or so of work, so that little is lost when a run ends.
+_SHARD = {"points": 16, "compiled": 1 << 18}
+_FEW = 2000  # points that are simulated one by one sooner than a compiled model is loaded and made
 
 
 class WorkerLostError(RidgelineError):
@@ -63,18 +65,27 @@ class Plan:
             "keep": keep,
         }
 
+    @property
+    def tier(self) -> str:
+        """The tier, once it is settled."""
+        assert self.search.tier is not None
+        return self.search.tier
+
     def settled(self) -> Plan:
         """Return the plan with what was left open filled in."""
-        adaptive = self.search.explorer in ("nsga2", "tpe")
-        return replace(
-            self,
-            search=replace(
-                self.search,
-                shard=self.search.shard or _SHARD,
-                keep="all" if adaptive else self.search.keep,  # they learn again from what is stored on resuming
-            ),
-            level=self.level or self.space.run.get("level", "analytic"),
-        )
+        from dse.compiled import is_compilable
+
+        search = self.search
+        adaptive = search.explorer in ("nsga2", "tpe")
+        level = self.level or self.space.run.get("level", "analytic")
+        points = min(search.points or self.space.size, self.space.size)
+        tier = search.tier or ("compiled" if points > _FEW and is_compilable(self.space, level) else "points")
+        if tier == "compiled" and not is_compilable(self.space, level):
+            raise InputError("the compiled tier knows GPUs of one kind at level analytic; leave search.tier out")
+        # Adaptive explorers learn again from what is stored on resuming: all of it stays.
+        keep = "all" if adaptive else search.keep
+        settled = replace(search, shard=search.shard or _SHARD[tier], keep=keep, tier=tier)
+        return replace(self, search=settled, level=level)
 
 
 @dataclass(slots=True)
@@ -198,7 +209,10 @@ class _Runner:
             self._done(number, self.store.read(number, indices), keep_results, stored=True)
             return
         self._finish(self.engine.width - 1, keep_results)
-        task = self.engine.executor.submit(evaluate_shard, self.plan.space, indices, self.plan.level)
+        plan = self.plan
+        task = self.engine.executor.submit(
+            evaluate_shard, plan.space, indices, str(plan.level), plan.tier, plan.search.keep
+        )
         self.pending[task] = (number, indices)
 
     def _finish(self, most: int, keep_results: bool) -> None:
@@ -208,9 +222,8 @@ class _Runner:
             for task in finished:
                 number, indices = self.pending.pop(task)
                 shard = task.result()
-                kept = _kept(shard, self.plan.search.keep)
-                self.store.write(number, kept, indices)
-                self._done(number, kept, keep_results, stored=False)
+                self.store.write(number, shard, indices)
+                self._done(number, shard, keep_results, stored=False)
 
     def _done(self, number: int, shard: Shard, keep_results: bool, stored: bool) -> None:
         progress = self.progress
@@ -235,12 +248,6 @@ class _Runner:
         return _joined(parts, self.progress.tally, self.plan.space)
 
 
-def _kept(shard: Shard, keep: str) -> Shard:
-    if keep == "all":
-        return shard
-    return shard.take(shard.front if keep == "front" else shard.feasible)
-
-
 def _violation(shard: Shard) -> NDArray[np.float64]:
     """Add up by how much constraints are broken; infinite where a design was refused."""
     table = np.stack(list(shard.margins.values()), axis=1)
@@ -251,7 +258,8 @@ def _violation(shard: Shard) -> NDArray[np.float64]:
 def _joined(parts: list[Shard], tally: Tally, space: Space) -> Shard:
     """Put shards together, in order of their indices."""
     if not parts:
-        return replace(evaluate_shard(space, np.empty(0, dtype=np.int64)), tally=tally)
+        nothing = {name: np.empty(0) for name in metric_names(space)}
+        return replace(judged(space, np.empty(0, dtype=np.int64), nothing, {}), tally=tally)
     indices = np.concatenate([part.indices for part in parts])
     order = np.argsort(indices, kind="stable")
     return Shard(

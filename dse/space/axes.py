@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from simulator.core.document import Node, Place, Scalar
 from simulator.core.errors import InputError, SpecProblem
 from simulator.core.specfile import shown
-from simulator.core.units import DIMENSIONS, format_quantity, parse_quantity
+from simulator.core.units import DIMENSIONS, parse_quantity
 
 __all__ = ["Axis", "SpaceProblems", "dimension_of", "number_of", "read_axis", "text_of"]
 
 #: More values than anyone steps through; a slip of the pen in a range.
 _MOST_VALUES = 1_000_000
 
+_NUMBER = re.compile(r"^\s*\+?[\d.]+([eE][-+]?\d+)?\s*", re.ASCII)
 _RANGE_KEYS = ("from", "to", "step", "steps", "factor", "scale")
 
 
@@ -191,7 +193,7 @@ def _expand(given: Mapping[str, object]) -> list[Scalar]:
     else:
         values = _arithmetic(first, last, given["step"], unit)
         whole = all(float(value).is_integer() for value in values)
-    return [_written(value, unit, whole) for value in values]
+    return [_written(value, str(given["from"]) if unit != "1" else "", unit, whole) for value in values]
 
 
 def _ends(first: object, last: object) -> tuple[str, float, float]:
@@ -226,8 +228,9 @@ def _arithmetic(first: float, last: float, step: object, unit: str) -> list[floa
     return [first + i * width for i in range(count)]
 
 
-def _written(value: float, unit: str, whole: bool) -> Scalar:
-    number = float(f"{value:.6g}") if not value.is_integer() else value  # steps of a range need no more digits
-    if unit != "1":
-        return format_quantity(number, unit, 12)
-    return int(number) if whole else number
+def _written(value: float, like: str, dimension: str, whole: bool) -> Scalar:
+    """Return a value of a range as a file has it: six digits, in the unit of its first value."""
+    if not like:
+        return int(value) if whole else float(f"{value:.6g}")
+    unit = _NUMBER.sub("", like)
+    return f"{value / parse_quantity(f'1 {unit}', dimension):.6g} {unit}"

@@ -12,7 +12,7 @@ import ast
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -96,7 +96,7 @@ class Expression:
 
     text: str
     names: tuple[str, ...]
-    tree: ast.expr
+    tree: ast.expr = field(compare=False)
 
     def __call__(self, columns: Mapping[str, Column]) -> NDArray[np.float64]:
         """Return the values, given those of each name; what has no value (0 / 0) comes out not finite.

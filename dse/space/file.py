@@ -12,6 +12,7 @@ from pydantic import Field
 from dse.metrics import METRICS, dimension_of_metric
 from dse.space.axes import Axis, SpaceProblems, dimension_of, number_of, read_axis
 from dse.space.expression import Expression, ExpressionError, in_order, parse_expression
+from dse.space.order import in_compiled_order
 from dse.space.paths import check_base, check_value
 from dse.space.space import MOST_POINTS, Constraint, Derived, Objective, Search, Space
 from simulator.core.document import Node, Place, read_tree
@@ -66,6 +67,7 @@ class SearchSpec(SpecRecord):
     seed: Whole = 0
     keep: Literal["all", "feasible", "front"] = "all"
     shard: Annotated[int, Field(ge=1, le=4_000_000)] | None = None
+    tier: Literal["points", "compiled"] | None = None
 
 
 class SweepSpec(SpecRecord):
@@ -146,7 +148,7 @@ def load_space(name_or_path: str | Path, beside: Path | None = None) -> Space:
         problems.add(root.at(("axes",)).place, "axes", message)
     if problems:
         raise SpecError(sorted(problems, key=lambda p: (p.file, p.line, p.column)))
-    return space
+    return in_compiled_order(space)
 
 
 def space_source(name_or_path: str | Path) -> str:

@@ -82,11 +82,12 @@ class Search:
     seed: int = 0
     keep: str = "all"
     shard: int | None = None
+    tier: str | None = None  # points one by one or compiled; chosen by what is swept and how many there are
 
 
 @dataclass(frozen=True)
 class Space:
-    """Everything a sweep file says, checked. The last axis varies fastest with the index."""
+    """Everything a sweep file says, checked. The last axis varies fastest with the index (dse.space.order)."""
 
     name: str
     question: str
