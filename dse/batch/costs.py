@@ -6,6 +6,7 @@ called: a record of a hundred numbers takes longer to hand on than a kernel to c
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple as _numba_fixed_tuple
 import hwmodels.collectives
 import hwmodels.gpu
 import simulator.core.formula
+import simulator.core.jit
 import simulator.core.quantity
 from dse.batch.table import ATTENTION, BITS, GEMM, GROUPED, WORK, Floats, Ints
 from hwmodels.collectives import CollectiveCoefficients, LinkParams, hierarchical_time
@@ -29,7 +31,21 @@ from hwmodels.gpu.attention import (
     query_tiles,
 )
 from hwmodels.gpu.energy import OperatorWork, kernel_work
-from hwmodels.gpu.gemm import GemmCoefficients, gemm_format, gemm_kernel
+from hwmodels.gpu.gemm import (
+    GemmCoefficients,
+    GemmCut,
+    GemmSides,
+    GemmTraffic,
+    MmaCoefficients,
+    gemm_cut,
+    gemm_format,
+    gemm_sides,
+    gemm_special_s,
+    gemm_start_s,
+    gemm_time,
+    gemm_traffic,
+)
+from hwmodels.gpu.gemm_tiles import TILE_CANDIDATES, Tile, gemm_tile, tile_repeats
 from hwmodels.gpu.grouped_gemm import grouped_gemm_kernel
 from hwmodels.gpu.model import GpuModel
 from hwmodels.gpu.params import GpuParams, KernelTime
@@ -39,7 +55,7 @@ from hwmodels.network import Network
 from simulator.core.formula import register_formulas
 from simulator.core.jit import kernel_jit
 
-__all__ = ["Family", "batch_jit", "cost_link", "cost_operator", "power_of"]
+__all__ = ["Family", "Plans", "batch_jit", "cost_link", "cost_operator", "power_of"]
 
 
 #: Array and length to a tuple, in compiled code; numba declares it with an argument that callers never see.
@@ -72,12 +88,12 @@ class Family(NamedTuple):
 def _sources() -> list[Path]:
     own = (Path(__file__).parent / f"{name}.py" for name in ("costs", "loops", "columns", "metrics", "table"))
     formulas = Path(hwmodels.gpu.__file__ or "").parent.glob("*.py")
-    others = (hwmodels.collectives, simulator.core.formula, simulator.core.quantity)
+    others = (hwmodels.collectives, simulator.core.formula, simulator.core.jit, simulator.core.quantity)
     return [*own, *formulas, *(Path(module.__file__ or "") for module in others)]
 
 
 register_formulas()
-batch_jit = kernel_jit(_sources(), allocates=False)
+batch_jit = kernel_jit(_sources(), allocates=False, inline=True)
 
 
 _GEMM, _ATTENTION, _VECTOR, _POWER, _LIBRARY = (
@@ -90,6 +106,9 @@ _GEMM, _ATTENTION, _VECTOR, _POWER, _LIBRARY = (
         CollectiveCoefficients,
     )
 )
+
+
+_SIDES, _TRAFFIC = len(GemmSides._fields), len(GemmCut._fields)
 
 
 @batch_jit
@@ -122,23 +141,85 @@ def _attention(groups: Floats, first: int, last: int, rate: float, gpu: GpuParam
             tiles += query_tiles(_shape(groups, group, rate, 1), gpu, c)
     by_rule = int(groups[first, 15]) in (FLASH2, FLASH2_PAGED)
     best = KernelTime(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    for whole in range(1 if by_rule else 2):
+    for whole in range(2):
         work = attention_work(_shape(groups, first, rate, 1 - whole), tiles, gpu, c)
         for group in range(first + 1, last):
             work = attention_add(work, attention_work(_shape(groups, group, rate, 1 - whole), tiles, gpu, c))
         time = attention_finish(work, gpu, c)
         if whole == 0 or time.time_s < best.time_s:
             best = time
+        if by_rule or work.join_s == 0.0:
+            break
     return best
 
 
+class Plans(NamedTuple):
+    """What products are at any clock of a device, kept while only the clock changes."""
+
+    stamp: Ints  # (operators,): of which device
+    sides: Floats  # (operators, 10): GemmSides
+    cuts: Floats  # (operators, candidates, 10): GemmCut and GemmTraffic; no blocks: a cut like one before it
+    winner: Ints  # (operators,): the quickest candidate last time, tried first: it rules out most others
+
+
 @batch_jit
-def _gemm(o: int, code: int, n: Floats, rate: float, gpu: GpuParams, coefficients: Floats) -> KernelTime:
+def _plan_gemm(
+    o: int, n: Floats, rate: float, mma: MmaCoefficients, gpu: GpuParams, c: GemmCoefficients, p: Plans
+) -> None:
+    """Work out the candidates of a product, their traffic not yet."""
+    s = gemm_sides(n[o, 0], n[o, 1], n[o, 2], n[o, 3], n[o, 4], n[o, 5], n[o, 6], gpu, c)
+    for i in range(len(s)):
+        p.sides[o, i] = s[i]
+    for index in range(TILE_CANDIDATES):
+        p.cuts[o, index, 0] = 0.0
+        p.cuts[o, index, _TRAFFIC] = math.nan
+        if tile_repeats(index, s.short):
+            continue
+        cut = gemm_cut(s, _tile(index, s, gpu, mma), rate, mma, gpu, c)
+        for i in range(len(cut)):
+            p.cuts[o, index, i] = cut[i]
+    p.winner[o] = 0
+
+
+@batch_jit
+def _tile(index: int, s: GemmSides, gpu: GpuParams, mma: MmaCoefficients) -> Tile:
+    return gemm_tile(index, s.short, s.long, s.k, s.copies, gpu.sms, mma.most_area, mma.granule)
+
+
+@batch_jit
+def _gemm(
+    o: int, code: int, n: Floats, rate: float, gpu: GpuParams, coefficients: Floats, stamp: int, p: Plans
+) -> KernelTime:
+    """As :func:`hwmodels.gpu.gemm.gemm_kernel` does it, over candidates that are worked out once per device."""
     c = GemmCoefficients(*to_fixed_tuple(coefficients, _GEMM))
-    return gemm_kernel(
-        n[o, 0], n[o, 1], n[o, 2], n[o, 3], n[o, 4], n[o, 5], n[o, 6], rate, gemm_format(code, c), n[o, 7], n[o, 8],
-        gpu, c,
-    )  # fmt: skip
+    mma = gemm_format(code, c)
+    if p.stamp[o] != stamp:
+        p.stamp[o] = stamp
+        _plan_gemm(o, n, rate, mma, gpu, c, p)
+    s = GemmSides(*to_fixed_tuple(p.sides[o], _SIDES))
+    special_s = gemm_special_s(n[o, 0], n[o, 1], n[o, 2], n[o, 3], n[o, 7], n[o, 8], gpu, c)
+    best = KernelTime(math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    winner = chosen = p.winner[o]
+    for turn in range(-1, TILE_CANDIDATES):
+        index = winner if turn < 0 else turn
+        if turn == winner or p.cuts[o, index, 0] == 0.0:
+            continue
+        row = p.cuts[o, index]
+        cut = GemmCut(row[0], row[1], row[2], row[3], row[4], row[5])
+        fixed_s = gemm_start_s(cut, mma, gpu, c)
+        if fixed_s + cut.clocks / gpu.clock_Hz + cut.wave_s > best.time_s:
+            continue
+        if math.isnan(row[_TRAFFIC]):
+            moved = gemm_traffic(s, _tile(index, s, gpu, mma), cut, gpu, c)
+            for i in range(len(moved)):
+                row[_TRAFFIC + i] = moved[i]
+        traffic = GemmTraffic(row[6], row[7], row[8], row[9])
+        time = gemm_time(s, cut, traffic, special_s, fixed_s, best.time_s, gpu, c)
+        if time.time_s < best.time_s or (time.time_s == best.time_s and index < chosen):
+            best = time
+            chosen = index
+    p.winner[o] = chosen
+    return best
 
 
 @batch_jit
@@ -159,7 +240,8 @@ def _stream(o: int, n: Floats, gpu: GpuParams, coefficients: Floats) -> KernelTi
 @batch_jit
 def cost_operator(
     o: int, codes: Ints, n: Floats, groups: Floats, rates: Floats, clock_Hz: float, gpu: GpuParams,
-    gemm: Floats, attention: Floats, vector: Floats, power: Floats, cost: Floats,
+    gemm: Floats, attention: Floats, vector: Floats, power: Floats, stamp: int, plans: Plans, top: Floats,
+    cost: Floats,
 ) -> None:  # fmt: skip
     """Put time and matrix, ordinary-core, L2 and memory energy (at the highest clock) of an operator into ``cost``.
 
@@ -175,19 +257,28 @@ def cost_operator(
         The device at its highest clock.
     gemm, attention, vector, power
         Of its :class:`Family`.
+    stamp, plans
+        Which device this is, and what is known of its products.
+    top : (5,) float
+        The cost at the highest clock, which is worked out first.
     cost : (5,) float
         Written.
     """
     c = power_of(power)
     if n[o, BITS] > 0.0:
-        clock_Hz = tensor_clock(clock_Hz, gpu.max_clock_Hz, n[o, BITS], c)
+        own_Hz = tensor_clock(clock_Hz, gpu.max_clock_Hz, n[o, BITS], c)
+        if own_Hz == gpu.max_clock_Hz and clock_Hz < own_Hz:  # not yet slower than fast current limits make it
+            for i in range(5):
+                cost[i] = top[i]
+            return
+        clock_Hz = own_Hz
     now = GpuParams(
         gpu.sms, clock_Hz, gpu.max_clock_Hz, gpu.mma_f16_flop_per_clock, gpu.vector_flop_per_clock,
         gpu.sfu_op_per_clock, gpu.smem_B, gpu.l2_B, gpu.l2_Bps, gpu.hbm_Bps, gpu.hbm_B,
     )  # fmt: skip
     kind, code, rate = codes[o, 0], codes[o, 1], rates[codes[o, 2]]
     if kind == GEMM:
-        time = _gemm(o, code, n, rate, now, gemm)
+        time = _gemm(o, code, n, rate, now, gemm, stamp, plans)
     elif kind == GROUPED:
         time = _grouped(o, code, n, rate, now, gemm)
     elif kind == ATTENTION:

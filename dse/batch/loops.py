@@ -33,16 +33,20 @@ from dse.batch.columns import (
     SMS,
     VECTOR_RATE,
 )
-from dse.batch.costs import Family, batch_jit, cost_link, cost_operator, power_of
+from dse.batch.costs import Family, Plans, batch_jit, cost_link, cost_operator, power_of
 from dse.batch.table import Floats, Ints, Operators, Runs, Steps, Table
 from hwmodels.collectives import LinkParams
 from hwmodels.gpu.clock import CLOCK_STEPS, look_at, slow_share, start_search, step_clock
+from hwmodels.gpu.gemm_tiles import TILE_CANDIDATES
 from hwmodels.gpu.model import least_clock
 from hwmodels.gpu.params import GpuParams
-from hwmodels.gpu.power import PowerCoefficients, PowerParams, step_energy, step_power_W, voltage
+from hwmodels.gpu.power import PowerParams, step_energy, step_power_W
 from simulator.core.quantity import per_core_clock, per_second
 
 __all__ = ["Scratch", "evaluate", "scratch"]
+
+
+_CLOCK_W, _SQUARE, _CLOCK_HZ = 5, 6, 7
 
 
 class Scratch(NamedTuple):
@@ -52,8 +56,10 @@ class Scratch(NamedTuple):
     rates: Floats  # FLOP per SM and clock of each format
     operator_stamp: Ints  # (operators, steps of the clock)
     operator: Floats  # (operators, steps, 5): as dse.batch.costs.cost_operator gives it
+    plans: Plans
     run_stamp: Ints  # (runs, steps)
-    run: Floats  # (runs, steps, 5): the same summed over a run, without its collectives
+    run: Floats  # (runs, steps, 8): the same summed over a run, without its collectives; power of clock trees in W,
+    #   voltage squared over that at the highest clock, and the clock in Hz
     link: Floats  # (runs, 5): time, L2, memory and link energy of a run's collectives, and the host time of the run
     picked: Ints  # (runs, 2): the slower and the faster step that a run alternates between
     settled: Floats  # (runs, 4): share at the slower one; time, clock and energy of the run
@@ -68,8 +74,14 @@ def scratch(table: Table) -> Scratch:
         rates=np.zeros(len(table.rate_slot)),
         operator_stamp=np.zeros((operators, steps), np.int64),
         operator=np.zeros((operators, steps, 5)),
+        plans=Plans(
+            np.zeros(operators, np.int64),
+            np.zeros((operators, 10)),
+            np.zeros((operators, TILE_CANDIDATES, 10)),
+            np.zeros(operators, np.int64),
+        ),
         run_stamp=np.zeros((runs, steps), np.int64),
-        run=np.zeros((runs, steps, 5)),
+        run=np.zeros((runs, steps, _CLOCK_HZ + 1)),
         link=np.zeros((runs, 5)),
         picked=np.zeros((runs, 2), np.int64),
         settled=np.zeros((runs, 4)),
@@ -79,20 +91,32 @@ def scratch(table: Table) -> Scratch:
 
 @batch_jit
 def _cost_run(
-    run: int, step: int, clock_Hz: float, gpu: GpuParams, operators: Operators, runs: Runs, family: Family, s: Scratch
+    run: int,
+    step: int,
+    board: PowerParams,
+    gpu: GpuParams,
+    operators: Operators,
+    runs: Runs,
+    family: Family,
+    s: Scratch,
 ) -> None:
     """Sum the operators of a run at a step of the clock."""
     stamp = s.stamp[0]
     s.run_stamp[run, step] = stamp
+    clock_Hz = step_clock(step, board)
     for part in range(5):
         s.run[run, step, part] = 0.0
+    pace = step_energy(1.0, 0.0, 1.0, clock_Hz, board, power_of(family.power))
+    s.run[run, step, _CLOCK_W] = pace.clock_J
+    s.run[run, step, _SQUARE] = pace.core_J
+    s.run[run, step, _CLOCK_HZ] = clock_Hz
     for entry in range(runs.ptr[run], runs.ptr[run + 1]):
         o = runs.operator[entry]
         if s.operator_stamp[o, step] != stamp:
             s.operator_stamp[o, step] = stamp
             cost_operator(
                 o, operators.codes, operators.numbers, operators.groups, s.rates, clock_Hz, gpu, family.gemm,
-                family.attention, family.vector, family.power, s.operator[o, step],
+                family.attention, family.vector, family.power, stamp, s.plans, s.operator[o, 0], s.operator[o, step],
             )  # fmt: skip
         for part in range(5):
             s.run[run, step, part] += runs.repeat[entry] * s.operator[o, step, part]
@@ -111,43 +135,39 @@ def _cost_links(runs: Runs, intra: LinkParams, inter: LinkParams, family: Family
 
 
 @batch_jit
-def _run_at(
-    run: int, step: int, sums: Floats, link: Floats, board: PowerParams, power: PowerCoefficients
-) -> tuple[float, float]:
+def _run_at(run: int, step: int, sums: Floats, link: Floats, idle_W: float) -> tuple[float, float]:
     """Time and energy of a run at a step of the clock."""
     time_s = max(sums[run, step, 0] + link[run, 0], link[run, 4])
     core_J = sums[run, step, 1] + sums[run, step, 2] + sums[run, step, 3] + link[run, 1]
     memory_J = sums[run, step, 4] + link[run, 2] + link[run, 3]
-    e = step_energy(core_J, memory_J, time_s, step_clock(step, board), board, power)
-    return time_s, e.idle_J + e.clock_J + e.core_J + e.memory_J
+    return time_s, (idle_W + sums[run, step, _CLOCK_W]) * time_s + core_J * sums[run, step, _SQUARE] + memory_J
 
 
 @batch_jit
 def _settle(
-    run: int, stamp: int, stamps: Ints, sums: Floats, link: Floats, board: PowerParams, power: PowerCoefficients,
-    picked: Ints, settled: Floats,
+    run: int, stamp: int, stamps: Ints, sums: Floats, link: Floats, board: PowerParams, picked: Ints, settled: Floats,
 ) -> int:  # fmt: skip
     """Find the clock of a run, as hwmodels.gpu.device does it; return a step still to be costed, or -1 when done."""
     search = start_search()
     while search.found == 0:
         if stamps[run, search.step] != stamp:
             return search.step
-        time_s, energy_J = _run_at(run, search.step, sums, link, board, power)
+        time_s, energy_J = _run_at(run, search.step, sums, link, board.idle_W)
         search = look_at(search, energy_J / time_s, board)
     slow, fast = search.slow, search.fast
     picked[run, 0] = slow
     picked[run, 1] = fast
-    slow_s, slow_J = _run_at(run, slow, sums, link, board, power)
+    slow_s, slow_J = _run_at(run, slow, sums, link, board.idle_W)
     settled[run, 0] = 1.0
     settled[run, 1] = slow_s
-    settled[run, 2] = step_clock(slow, board)
+    settled[run, 2] = sums[run, slow, _CLOCK_HZ]
     settled[run, 3] = slow_J
     if slow != fast:
-        fast_s, fast_J = _run_at(run, fast, sums, link, board, power)
+        fast_s, fast_J = _run_at(run, fast, sums, link, board.idle_W)
         share = slow_share(slow_J, slow_s, fast_J, fast_s, board.limit_W)
         rest = 1.0 - share
         time_s = share * slow_s + rest * fast_s
-        clocks = share * slow_s * step_clock(slow, board) + rest * fast_s * step_clock(fast, board)
+        clocks = share * slow_s * sums[run, slow, _CLOCK_HZ] + rest * fast_s * sums[run, fast, _CLOCK_HZ]
         settled[run, 0] = share
         settled[run, 1] = time_s
         settled[run, 2] = clocks / time_s
@@ -156,17 +176,12 @@ def _settle(
 
 
 @batch_jit
-def _add_parts(
-    run: int, step: int, share: float, board: PowerParams, power: PowerCoefficients, sums: Floats, link: Floats,
-    parts_J: Floats,
-) -> None:  # fmt: skip
+def _add_parts(run: int, step: int, share: float, idle_W: float, sums: Floats, link: Floats, parts_J: Floats) -> None:
     """Add the energy by part of a share of runs at a step of the clock."""
     time_s = max(sums[run, step, 0] + link[run, 0], link[run, 4])
-    clock_Hz = step_clock(step, board)
-    standing = step_energy(0.0, 0.0, time_s, clock_Hz, board, power)
-    square = voltage(clock_Hz / board.max_clock_Hz, power) ** 2
-    parts_J[0] += share * standing.idle_J
-    parts_J[1] += share * standing.clock_J
+    square = sums[run, step, _SQUARE]
+    parts_J[0] += share * idle_W * time_s
+    parts_J[1] += share * sums[run, step, _CLOCK_W] * time_s
     parts_J[2] += share * sums[run, step, 1] * square
     parts_J[3] += share * sums[run, step, 2] * square
     parts_J[4] += share * (sums[run, step, 3] + link[run, 1]) * square
@@ -210,8 +225,8 @@ def _phase(
 
 @batch_jit
 def _parts(
-    board: PowerParams, power: PowerCoefficients, steps: Steps, sums: Floats, link: Floats, picked: Ints,
-    settled: Floats, parts_J: Floats, total_J: Floats,
+    idle_W: float, steps: Steps, sums: Floats, link: Floats, picked: Ints, settled: Floats, parts_J: Floats,
+    total_J: Floats,
 ) -> None:  # fmt: skip
     """Put the energy of all steps by part into ``total_J``, without that of waiting."""
     for part in range(7):
@@ -222,9 +237,9 @@ def _parts(
             share = settled[run, 0]
             for part in range(7):
                 parts_J[part] = 0.0
-            _add_parts(run, picked[run, 0], share, board, power, sums, link, parts_J)
+            _add_parts(run, picked[run, 0], share, idle_W, sums, link, parts_J)
             if share < 1.0:
-                _add_parts(run, picked[run, 1], 1.0 - share, board, power, sums, link, parts_J)
+                _add_parts(run, picked[run, 1], 1.0 - share, idle_W, sums, link, parts_J)
             for part in range(7):
                 total_J[part] += parts_J[part] * often
 
@@ -313,10 +328,10 @@ def evaluate(
             _cost_links(table.runs, near, far, family, s.link)
         for run in range(len(s.settled)):
             while True:
-                step = _settle(run, s.stamp[0], s.run_stamp, s.run, s.link, board, power, s.picked, s.settled)
+                step = _settle(run, s.stamp[0], s.run_stamp, s.run, s.link, board, s.picked, s.settled)
                 if step < 0:
                     break
-                _cost_run(run, step, step_clock(step, board), gpu, table.operators, table.runs, family, s)
+                _cost_run(run, step, board, gpu, table.operators, table.runs, family, s)
         idle_W = step_power_W(0.0, 0.0, 1.0, board.max_clock_Hz, board, power)
         prefill = _phase(0, steps.prefill, steps.prefill_sample, True, idle_W, steps, s.settled)
         decode = _phase(steps.prefill, last, steps.decode_sample, False, idle_W, steps, s.settled)
@@ -324,7 +339,7 @@ def evaluate(
             out[2 * row, point] = prefill[row]
             out[2 * row + 1, point] = decode[row]
         if by_part:
-            _parts(board, power, steps, s.run, s.link, s.picked, s.settled, parts_J, total_J)
+            _parts(board.idle_W, steps, s.run, s.link, s.picked, s.settled, parts_J, total_J)
             total_J[0] += prefill[3] + decode[3]
             for part in range(7):
                 out[6 + part, point] = total_J[part]

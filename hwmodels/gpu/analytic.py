@@ -12,6 +12,7 @@ from hwmodels.gpu.attention import (
     FLASH3,
     IDEAL,
     AttentionShape,
+    AttentionWork,
     attention_add,
     attention_finish,
     attention_work,
@@ -237,18 +238,20 @@ def _attention(operator: Attention, model: GpuModel) -> KernelTime:
     tiles = 0.0
     if len(shapes) > 1:
         tiles = sum(query_tiles(shape, model.params, model.attention) for shape in shapes)
-    split = _attention_launch(shapes, tiles, model)
-    if backend in (FLASH2, FLASH2_PAGED):  # by a rule of its own, not by time
+    work = _launch_work(shapes, tiles, model)
+    split = attention_finish(work, model.params, model.attention)
+    if backend in (FLASH2, FLASH2_PAGED) or work.join_s == 0.0:  # by a rule of its own, not by time; or not at all
         return split
-    whole = _attention_launch([shape._replace(may_split=0) for shape in shapes], tiles, model)
+    unsplit = _launch_work([shape._replace(may_split=0) for shape in shapes], tiles, model)
+    whole = attention_finish(unsplit, model.params, model.attention)
     return min(split, whole, key=lambda time: time.time_s)
 
 
-def _attention_launch(shapes: Sequence[AttentionShape], tiles: float, model: GpuModel) -> KernelTime:
+def _launch_work(shapes: Sequence[AttentionShape], tiles: float, model: GpuModel) -> AttentionWork:
     work = attention_work(shapes[0], tiles, model.params, model.attention)
     for shape in shapes[1:]:
         work = attention_add(work, attention_work(shape, tiles, model.params, model.attention))
-    return attention_finish(work, model.params, model.attention)
+    return work
 
 
 def stream_work(operator: Operator) -> StreamWork:

@@ -364,8 +364,9 @@ def attention_kernel(
         batch, heads, kv_heads, qk_dim, v_dim, q_len, kv_len, causal, window, q_B, kv_B, out_B, unpack_op, kv_shared,
         mma_flop_per_clock, backend, q_len, 1,
     )  # fmt: skip
-    split = attention_finish(attention_work(shape, 0.0, gpu, c), gpu, c)
-    if backend in (FLASH2, FLASH2_PAGED):  # by a rule of its own, not by time
+    work = attention_work(shape, 0.0, gpu, c)
+    split = attention_finish(work, gpu, c)
+    if backend in (FLASH2, FLASH2_PAGED) or work.join_s == 0.0:  # by a rule of its own, not by time; or not at all
         return split
     unsplit = AttentionShape(
         batch, heads, kv_heads, qk_dim, v_dim, q_len, kv_len, causal, window, q_B, kv_B, out_B, unpack_op, kv_shared,

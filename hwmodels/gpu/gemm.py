@@ -170,63 +170,137 @@ def gemm_read_B(
     return copies * (short_panel_B + long_panel_B + c.raster_loss * again_B)
 
 
+class GemmSides(NamedTuple):
+    """A product as each of its cuts sees it, the shorter side of the output first."""
+
+    short: float
+    long: float
+    k: float
+    copies: float
+    short_B: float
+    long_B: float
+    c_B: float
+    block_k: float  # elements of the inner loop that a line of the L2 holds
+    crossing: float  # L2 traffic over that of operands whose rows start on a line
+    full_Bps: float  # device-memory bandwidth that all SMs together reach
+
+
+class GemmCut(NamedTuple):
+    """Thread blocks of one cut, and their work on the tensor cores, at any clock."""
+
+    blocks: float
+    waves: float
+    k_part: float  # elements of the inner loop that a thread block walks over
+    clocks: float  # of the tensor cores
+    wave_s: float  # filling pipelines and writing tiles
+    split_B: float  # between L2 and the SMs to add up the parts of a split k loop; 0: not split
+
+
+class GemmTraffic(NamedTuple):
+    """What one cut moves, at any clock."""
+
+    hbm_s: float
+    read_B: float
+    l2_B: float
+    stream_s: float  # of one SM's draw from the L2, at the highest clock
+
+
 @formula
-def gemm_candidate(
-    short: float,
-    long: float,
-    k: float,
-    copies: float,
-    short_B: float,
-    long_B: float,
-    c_B: float,
-    special_s: float,
-    mma_flop_per_clock: float,
-    mma: MmaCoefficients,
-    tile: Tile,
-    best: KernelTime,
-    gpu: GpuParams,
-    c: GemmCoefficients,
-) -> KernelTime:
-    """Cost of one cut, with ``special_s`` of work on the ordinary cores beside it; ``best`` if that is faster."""
-    rows, width, short_tiles, long_tiles, split = tile
-    blocks = copies * short_tiles * long_tiles * split
-    waves = math.ceil(blocks / gpu.sms)
-    block_k = LINE_B / max(short_B, long_B)
-    k_part = block_k * math.ceil(k / (split * block_k))
-    area = rows * width
-    rows_B = rows * short_B
-    width_B = width * long_B
-    step_clocks = (2.0 * area / mma_flop_per_clock + (rows_B + width_B) / c.feed_Bpclk) / mma.efficiency
-    compute_s = waves * (step_clocks * k_part / gpu.clock_Hz + c.wave_s + c.output_s * area / 32768.0)
-    fixed_s = mma.start_s
-    clock_share = gpu.clock_Hz / gpu.max_clock_Hz
-    l2_Bps = gpu.l2_Bps * clock_share * c.l2_efficiency
-    if split > 1.0:
-        fixed_s += c.split_s + copies * short * long * (8.0 * split + c_B) / l2_Bps
-    if fixed_s + compute_s >= best.time_s:
-        return best
-
-    output_B = copies * short * long * c_B
-    read_B = gemm_read_B(short, long, k, copies, short_B, long_B, c_B, tile, gpu.sms, gpu.l2_B, c)
-    hbm_s = (read_B + output_B) / stream_Bps(min(blocks, gpu.sms), gpu, c) + c.hbm_ramp_s
-    if fixed_s + hbm_s >= best.time_s:
-        return best
-
+def gemm_sides(
+    m: float, n: float, k: float, batch: float, a_B: float, b_B: float, c_B: float, gpu: GpuParams, c: GemmCoefficients
+) -> GemmSides:
+    """Return a product as its cuts see it; parameters as of :func:`gemm_kernel`."""
+    short, long, short_B, long_B = m, n, a_B, b_B
+    if m > n:
+        short, long, short_B, long_B = n, m, b_B, a_B
     crossing = 1.0
     if (k * short_B) % LINE_B != 0.0 or (k * long_B) % LINE_B != 0.0:
         crossing = c.misaligned
-    shared_B = min(rows_B, width_B) + max(rows_B, width_B) / c.multicast
-    l2_moved_B = blocks * shared_B * k_part * crossing + output_B
-    stream_s = waves * (rows_B + width_B) * k_part * crossing / (c.sm_stream_Bps * clock_share)
-    l2_s = max(l2_moved_B / l2_Bps, stream_s) + c.wave_s
+    block_k = LINE_B / max(short_B, long_B)
+    return GemmSides(short, long, k, batch, short_B, long_B, c_B, block_k, crossing, stream_Bps(gpu.sms, gpu, c))
 
-    p = c.overlap_norm
+
+@formula
+def gemm_cut(
+    s: GemmSides, tile: Tile, mma_flop_per_clock: float, mma: MmaCoefficients, gpu: GpuParams, c: GemmCoefficients
+) -> GemmCut:
+    """Return the thread blocks of a cut and their work."""
+    rows, width, short_tiles, long_tiles, split = tile
+    blocks = s.copies * short_tiles * long_tiles * split
+    waves = math.ceil(blocks / gpu.sms) * 1.0
+    k_part = s.block_k * math.ceil(s.k / (split * s.block_k))
+    area = rows * width
+    feed_clocks = (rows * s.short_B + width * s.long_B) / c.feed_Bpclk
+    step_clocks = (2.0 * area / mma_flop_per_clock + feed_clocks) / mma.efficiency
+    wave_s = waves * (c.wave_s + c.output_s * area / 32768.0)
+    split_B = s.copies * s.short * s.long * (8.0 * split + s.c_B) if split > 1.0 else 0.0
+    return GemmCut(blocks, waves, k_part, waves * step_clocks * k_part, wave_s, split_B)
+
+
+@formula
+def gemm_traffic(s: GemmSides, tile: Tile, cut: GemmCut, gpu: GpuParams, c: GemmCoefficients) -> GemmTraffic:
+    """Return what a cut moves."""
+    output_B = s.copies * s.short * s.long * s.c_B
+    read_B = gemm_read_B(
+        s.short, s.long, s.k, s.copies, s.short_B, s.long_B, s.c_B, tile, gpu.sms, gpu.l2_B, c
+    )  # fmt: skip
+    busy = math.pow(min(cut.blocks, gpu.sms) / gpu.sms, c.occupancy_exponent)
+    rows_B = tile.rows * s.short_B
+    width_B = tile.width * s.long_B
+    shared_B = min(rows_B, width_B) + max(rows_B, width_B) / c.multicast
+    return GemmTraffic(
+        (read_B + output_B) / (s.full_Bps * busy) + c.hbm_ramp_s,
+        read_B,
+        cut.blocks * shared_B * cut.k_part * s.crossing + output_B,
+        cut.waves * (rows_B + width_B) * cut.k_part * s.crossing / c.sm_stream_Bps,
+    )
+
+
+@formula
+def gemm_start_s(cut: GemmCut, mma: MmaCoefficients, gpu: GpuParams, c: GemmCoefficients) -> float:
+    """Return what comes before and after the tiles: the start, and adding up the parts of a split k loop."""
+    if cut.split_B == 0.0:
+        return mma.start_s
+    return mma.start_s + (c.split_s + cut.split_B * gpu.max_clock_Hz / (gpu.l2_Bps * gpu.clock_Hz * c.l2_efficiency))
+
+
+@formula
+def gemm_time(
+    s: GemmSides,
+    cut: GemmCut,
+    traffic: GemmTraffic,
+    special_s: float,
+    fixed_s: float,
+    within_s: float,
+    gpu: GpuParams,
+    c: GemmCoefficients,
+) -> KernelTime:
+    """Return the cost of one cut at the clock of ``gpu``.
+
+    ``special_s``: work on the ordinary cores beside it; ``fixed_s``: see :func:`gemm_start_s`. A cut that takes more
+    than ``within_s`` is not worked out: its time is infinite.
+    """
+    clock_share = gpu.clock_Hz / gpu.max_clock_Hz
+    compute_s = cut.clocks / gpu.clock_Hz + cut.wave_s
+    l2_s = max(traffic.l2_B / (gpu.l2_Bps * c.l2_efficiency), traffic.stream_s) / clock_share + c.wave_s
+    hbm_s = traffic.hbm_s
     longest_s = max(compute_s, special_s, hbm_s, l2_s)
+    if fixed_s + longest_s > within_s:
+        return KernelTime(math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    p = c.overlap_norm
     parts = (compute_s / longest_s) ** p + (hbm_s / longest_s) ** p + (l2_s / longest_s) ** p
     time_s = fixed_s + longest_s * (parts + (special_s / longest_s) ** p) ** (1.0 / p)
-    if time_s >= best.time_s:
-        return best
-    return KernelTime(time_s, compute_s, special_s, hbm_s, l2_s, fixed_s, read_B, output_B, l2_moved_B)
+    output_B = s.copies * s.short * s.long * s.c_B
+    return KernelTime(time_s, compute_s, special_s, hbm_s, l2_s, fixed_s, traffic.read_B, output_B, traffic.l2_B)
+
+
+@formula
+def gemm_special_s(
+    m: float, n: float, k: float, batch: float, unpack_op: float, row_op: float, gpu: GpuParams, c: GemmCoefficients
+) -> float:
+    """Return the time of what the ordinary cores do; parameters as of :func:`gemm_kernel`."""
+    vector_flops = gpu.sms * gpu.vector_flop_per_clock * gpu.clock_Hz * c.vector_efficiency
+    return batch * n * k * (unpack_op * c.unpack_cost + m * row_op) / vector_flops
 
 
 @formula
@@ -273,17 +347,19 @@ def gemm_kernel(
     KernelTime
         Of the candidate of least time.
     """
-    vector_flops = gpu.sms * gpu.vector_flop_per_clock * gpu.clock_Hz * c.vector_efficiency
-    special_s = batch * n * k * (unpack_op * c.unpack_cost + m * row_op) / vector_flops
-    short, long, short_B, long_B = m, n, a_B, b_B
-    if m > n:
-        short, long, short_B, long_B = n, m, b_B, a_B
+    special_s = gemm_special_s(m, n, k, batch, unpack_op, row_op, gpu, c)
+    sides = gemm_sides(m, n, k, batch, a_B, b_B, c_B, gpu, c)
     best = KernelTime(math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for index in range(TILE_CANDIDATES):
-        if tile_repeats(index, short):
+        if tile_repeats(index, sides.short):
             continue
-        tile = gemm_tile(index, short, long, k, batch, gpu.sms, mma.most_area, mma.granule)
-        best = gemm_candidate(
-            short, long, k, batch, short_B, long_B, c_B, special_s, mma_flop_per_clock, mma, tile, best, gpu, c
-        )
+        tile = gemm_tile(index, sides.short, sides.long, k, batch, gpu.sms, mma.most_area, mma.granule)
+        cut = gemm_cut(sides, tile, mma_flop_per_clock, mma, gpu, c)
+        fixed_s = gemm_start_s(cut, mma, gpu, c)
+        if fixed_s + cut.clocks / gpu.clock_Hz + cut.wave_s > best.time_s:
+            continue
+        traffic = gemm_traffic(sides, tile, cut, gpu, c)
+        time = gemm_time(sides, cut, traffic, special_s, fixed_s, best.time_s, gpu, c)
+        if time.time_s < best.time_s:
+            best = time
     return best

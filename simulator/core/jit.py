@@ -50,7 +50,7 @@ def kernel_cache(sources: Iterable[Path]) -> Path | None:
         return None
 
 
-def kernel_jit(sources: Iterable[Path], *, allocates: bool = True) -> Callable[[F], F]:
+def kernel_jit(sources: Iterable[Path], *, allocates: bool = True, inline: bool = False) -> Callable[[F], F]:
     """Return the decorator that compiles a kernel on its first call, with the house options and the house cache.
 
     Parameters
@@ -61,12 +61,14 @@ def kernel_jit(sources: Iterable[Path], *, allocates: bool = True) -> Callable[[
         False for kernels that make no array and no slice assignment: they compile to code that counts no references to
         its arguments. Counting costs several atomic operations per array and call, which in kernels of many small
         functions is more than all they compute.
+    inline : bool
+        Make kernels part of those that call them: for many small ones with many arguments, each called in one place.
     """
     import numba
 
     folder = kernel_cache(sources)
     settings: Any = numba.config
-    options = {} if allocates else WITHOUT_REFERENCES
+    options = ({} if allocates else WITHOUT_REFERENCES) | ({"forceinline": True} if inline else {})
 
     def compiled(function: F) -> F:
         # Numba decides where to keep code when it decorates, from a global setting.
