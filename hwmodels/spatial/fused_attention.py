@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 from hwmodels.spatial.binding import Binding
 from hwmodels.spatial.flat_dataflow import FlatDataflow, flat_traffic_B, least_traffic_dataflow
+from hwmodels.spatial.tiles import tiles_visited
 from simulator.core.formula import formula
 
-__all__ = ["AttentionRun", "AttentionWork", "FusedMachine", "query_tiles_held", "run_attention", "tiles_visited"]
+__all__ = ["AttentionRun", "AttentionWork", "FusedMachine", "query_tiles_held", "run_attention"]
 
 
 class AttentionWork(NamedTuple):
@@ -74,57 +75,6 @@ class AttentionRun(NamedTuple):
 
 
 @formula
-def tiles_visited(
-    queries: int, positions: int, keys: int, causal: bool, window: int, tile_queries: int, tile_keys: int
-) -> int:
-    """Tiles of ``tile_queries`` x ``tile_keys`` scores that a mask leaves something of.
-
-    Queries of several heads at one position lie beside each other, so that a tile spans few positions.
-    """
-    along = -(-queries // tile_queries)
-    whole = -(-keys // tile_keys)
-    if not causal and window == 0:
-        return along * whole
-    heads, before = queries // positions, keys - positions
-    # With t the tile of queries, its last position is (before heads + (t + 1) tile_queries - 1) // heads, that of the
-    # last tile keys - 1; dividing by tile_keys in turn is dividing by their product.
-    scale = heads * tile_keys
-    ahead = 0 if causal else window - 1
-    last = (before + ahead) * heads + tile_queries - 1
-    # Tiles that see the last key end where the keys do.
-    inside = min(max(-(-((keys - 1) * heads + heads - last) // tile_queries), 0), along - 1)
-    ends = floor_sum(inside, scale, tile_queries, last) + inside + (along - inside) * whole
-    if window == 0:
-        return ends
-    first = (before - window + 1) * heads
-    # The first tiles see from the first key on.
-    skipped = min(max(-(first // tile_queries), 0), along)
-    begins = floor_sum(along - skipped, scale, tile_queries, first + skipped * tile_queries)
-    return ends - begins
-
-
-@formula
-def floor_sum(count: int, divisor: int, step: int, start: int) -> int:
-    """Return the sum of ``(start + step i) // divisor`` over ``i`` from 0 to ``count - 1``; nothing is negative.
-
-    In as many steps as Euclid's algorithm takes. Source: Graham, Knuth, Patashnik, Concrete Mathematics, section 3.5.
-    """
-    total = 0
-    sign = 1
-    while count > 0:
-        total += sign * (count * (count - 1) // 2 * (step // divisor) + count * (start // divisor))
-        step, start = step % divisor, start % divisor
-        highest = (start + step * (count - 1)) // divisor
-        if highest == 0:
-            break
-        # Count lattice points the other way: those above the line are taken from the rectangle.
-        total += sign * highest * count
-        sign = -sign
-        start, step, divisor, count = divisor - start + step - 1, divisor, step, highest
-    return total
-
-
-@formula
 def query_tiles_held(tiles: int, buffer_B: float, block_B: float, state_B: float, even: bool) -> int:
     """Query tiles whose state fits in the buffer beside a block of keys and values; at least one.
 
@@ -165,14 +115,7 @@ def run_attention(
         work.queries, work.positions, work.keys, work.causal, work.window, machine.columns, machine.rows
     )
     along = -(-work.queries // machine.columns)
-    points = {
-        "p": float(along * machine.columns),
-        "m1": tiles / along,
-        "m0": float(machine.rows),
-        "m": machine.rows * tiles / along,
-        "e": float(work.qk_width),
-        "f": float(work.v_width),
-    }
+    points = _points(work, machine, along, tiles / along)
     # Arrays share problems and, where these are few, the rows of tiles of one problem.
     share = math.ceil(work.problems * along / machine.arrays) / along
     useful = {e.name: share * _einsum_cycles(binding, e.name, points, machine) for e in binding.cascade.einsums}
@@ -180,13 +123,7 @@ def run_attention(
         dataflow = least_traffic_dataflow(work, machine)
     occupied = useful if dataflow is None else _padded(useful, work, machine, dataflow)
     operations, on_1d = _operations(binding, _filled(points, work, machine), work.problems)
-    held = 0
-    if binding.scores in ("tiles", "nowhere"):
-        held, read_B, write_B = _streamed_B(work, machine, binding, along)
-    elif dataflow is not None:
-        read_B, write_B = flat_traffic_B(work, machine, dataflow)
-    else:
-        read_B, write_B = _unfused_B(work, machine, points)
+    held, read_B, write_B = _traffic_B(work, machine, binding, points, dataflow)
     phases = [_phase_cycles(binding, index, occupied, machine.rows) for index in range(len(binding.phases))]
     compute_s = sum(phases) / machine.clock_Hz
     memory_s = (read_B + write_B) / machine.memory_Bps
@@ -213,6 +150,33 @@ def run_attention(
         tiles=float(tiles),
         dataflow=dataflow,
     )
+
+
+def _points(work: AttentionWork, machine: FusedMachine, along: int, blocks: float) -> dict[str, float]:
+    """Return the bounds of one problem in whole tiles: ``along`` of queries, each with ``blocks`` of keys."""
+    return {
+        "p": float(along * machine.columns),
+        "m1": blocks,
+        "m0": float(machine.rows),
+        "m": machine.rows * blocks,
+        "e": float(work.qk_width),
+        "f": float(work.v_width),
+    }
+
+
+def _traffic_B(
+    work: AttentionWork,
+    machine: FusedMachine,
+    binding: Binding,
+    points: Mapping[str, float],
+    dataflow: FlatDataflow | None,
+) -> tuple[int, float, float]:
+    """Return query tiles held (0: none are), and bytes read and written, by where scores wait."""
+    if binding.scores in ("tiles", "nowhere"):
+        return _streamed_B(work, machine, binding)
+    if dataflow is not None:
+        return 0, *flat_traffic_B(work, machine, dataflow)
+    return 0, *_unfused_B(work, machine, points)
 
 
 def _einsum_cycles(binding: Binding, name: str, points: Mapping[str, float], machine: FusedMachine) -> float:
@@ -262,8 +226,9 @@ def _operations(
     return total, on_1d
 
 
-def _streamed_B(work: AttentionWork, machine: FusedMachine, binding: Binding, along: int) -> tuple[int, float, float]:
+def _streamed_B(work: AttentionWork, machine: FusedMachine, binding: Binding) -> tuple[int, float, float]:
     """Return query tiles held, and bytes read and written: keys and values stream by once per group of held tiles."""
+    along = -(-work.queries // machine.columns)
     width = work.qk_width + work.v_width
     state_B = machine.columns * machine.word_B * (width + 2 + binding.tile_columns_in_buffer * machine.rows)
     block_B = machine.rows * machine.word_B * width

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hwmodels.spatial import binding as binding_module
 from hwmodels.spatial.binding import binding_names, load_binding
-from hwmodels.spatial.fused_attention import AttentionWork, FusedMachine, run_attention, tiles_visited
+from hwmodels.spatial.fused_attention import AttentionWork, FusedMachine, run_attention
+from hwmodels.spatial.tiles import floor_sum, tiles_visited
 from simulator.core.errors import InputError, RidgelineError
 from workloads.passes import analyse_fibre, fibres_of
 
@@ -104,6 +105,12 @@ def test_tiles_visited_are_those_a_mask_leaves_something_of(
         visible |= {(query // tile_queries, key // tile_keys) for key in range(first, last + 1)}
     found = tiles_visited(heads * positions, positions, keys, causal, window, tile_queries, tile_keys)
     assert found == len(visible)
+
+
+@_SETTINGS
+@given(st.integers(0, 60), st.integers(1, 40), st.integers(0, 90), st.integers(0, 200))
+def test_floor_sum(count: int, divisor: int, step: int, start: int) -> None:
+    assert floor_sum(count, divisor, step, start) == sum((start + step * i) // divisor for i in range(count))
 
 
 def test_causal_attention_approaches_half() -> None:

@@ -66,8 +66,7 @@ def attention_operators(site: Site, spec: AttentionSpec) -> list[Operator]:
         q, k = "q", "k"
         operators.append(rotary(site, "rope_q", heads, spec.head_dim, "qkv#q", q))
         operators.append(rotary(site, "rope_k", kv_heads, spec.head_dim, "qkv#k", k))
-    if spec.relative:
-        operators.append(_relative_keys(site, q_width))
+    operators += _relative_keys(site, spec, q_width)
     if spec.causal:
         operators.append(
             KvWrite(
@@ -98,9 +97,11 @@ def attention_operators(site: Site, spec: AttentionSpec) -> list[Operator]:
     return operators + output_projection(site, heads * spec.v_head_dim, spec.out_bias)
 
 
-def _relative_keys(site: Site, width: int) -> Gemm:
+def _relative_keys(site: Site, spec: AttentionSpec, width: int) -> list[Operator]:
     """Project the distances to all keys, once for all sequences (Transformer-XL, arXiv 1901.02860, section 3.3)."""
-    return Gemm(
+    if not spec.relative:
+        return []
+    product = Gemm(
         name="relative",
         m=max(g.kv_len for g in site.step.groups),
         n=width,
@@ -111,6 +112,7 @@ def _relative_keys(site: Site, width: int) -> Gemm:
         source="distances",
         target="relative_keys",
     )
+    return [product]
 
 
 def output_projection(site: Site, width: int, bias: bool) -> list[Operator]:
