@@ -70,6 +70,7 @@ class PlacementSpec(SpecRecord):
     intensity: Annotated[float, Field(gt=0)] | None = None  # intensity: FLOP per byte below which one leaves the first
     sections: Count = 1  # of a shared memory, each used by one unit at a time (bundles of banks)
     kv_sections: Count | None = None  # of them, those with the cache of running sequences; all when not said
+    head_groups: Count = 1  # that follow each other through attention: one is projected while another attends
     interleave: Count = 1  # parts of a batch that take turns, so that one waits for links while another computes
 
     @model_validator(mode="after")

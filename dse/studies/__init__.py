@@ -9,6 +9,7 @@ __all__ = ["STUDIES", "Comparison", "Study", "StudyFigure"]
 #: Studies in the order of ``--help``; each is a module ``dse.studies.<name>`` (``-`` written ``_``) with
 #: ``run(data_dir, progress) -> Study``.
 STUDIES: dict[str, str] = {
+    "attacc": "attention of a 175 B model in forty HBM stacks beside eight GPUs",
     "duplex": "a processor and Logic-PIM on one HBM, for experts and continuous batching",
     "fusemax": "attention on a spatial array, from unfused to a bound 1-pass cascade",
     "pim-gpt": "GDDR6 that multiplies, with a small ASIC, against a T4 and a CPU",

@@ -83,6 +83,7 @@ def _unit_events(step: StepResult, process: int) -> Iterator[dict[str, Any]]:
                     at_us, for_us = start_us + span.start_s * 1e6, (span.end_s - span.start_s) * 1e6
                     event = _slice(span.name, span.kind, span.cost, span.block, process, thread, at_us, for_us)
                     event["args"]["part"] = span.part
+                    event["args"]["share"] = span.share
                     yield event
         start_us += max(span.end_s for span in spans) * 1e6
 

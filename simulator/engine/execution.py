@@ -82,7 +82,7 @@ def _together(system: System, kernels: Sequence[LaunchedKernel], parts: int) -> 
     placed = [place(launched.kernel.operator, choices) for launched in kernels]
     works = [_work(unit, number, kernels, placed, choices) for number, unit in enumerate(system.units)]
     timed = _timed(kernels, placed, works, choices)
-    done = schedule(timed, system.units, rules.sections, parts)
+    done = schedule(timed, system.units, rules.sections, parts, rules.head_groups)
     host_s = parts * sum(launched.kernel.repeat * launched.kernel.host_s for launched in kernels)
     time_s = max(done.time_s, host_s)
     uses = [*(_use(work, parts, time_s, done) for work in works), *_links(done, {u.name for u in system.units})]

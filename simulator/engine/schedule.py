@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple
 
 from hwmodels.device import Cost
 from hwmodels.system import Unit
 from simulator.engine.lowering import LaunchedKernel
-from workloads.operators import KV_CACHE, Operator, Role, Tensor, Transfer
+from workloads.operators import KV_CACHE, Attention, Operator, Role, Tensor, Transfer
 
 #: A span of devices that reaches beyond any node.
 _OTHER_NODE = 1 << 30
@@ -50,7 +51,8 @@ class Span:
     part: int  # of the batch, where parts take turns
     start_s: float
     end_s: float
-    cost: Cost
+    cost: Cost  # of the whole operator
+    share: float = 1.0  # of it that this is
 
 
 @dataclass(slots=True)
@@ -78,18 +80,33 @@ class _Written:
     size_B: float
 
 
+class _Launch(NamedTuple):
+    """One launch of a kernel, or of some of its heads."""
+
+    placed: PlacedKernel
+    block: str  # with the number of the layer
+    share: float = 1.0
+    group: str = ""  # of heads; what it writes has a name of its own
+    last: bool = True  # of the groups
+
+
 @dataclass(slots=True)
 class _Stream:
     """One part of the batch on its way through the program."""
 
     part: int
-    program: Iterator[tuple[PlacedKernel, str]]
-    next: tuple[PlacedKernel, str] | None = None
+    program: Iterator[_Launch]
+    next: _Launch | None = None
     written: dict[str, list[_Written]] = field(default_factory=dict)
     arrived: dict[tuple[str, str], float] = field(default_factory=dict)  # value, memory: when a copy is there
 
     def advance(self) -> None:
         self.next = next(self.program, None)
+
+    def name(self, value: str, launch: _Launch) -> str:
+        """Return under what name a launch finds a value: that of its own heads, or of the whole."""
+        own = value + launch.group
+        return own if own in self.written else value
 
 
 class _Scheduler:
@@ -110,7 +127,7 @@ class _Scheduler:
         return max(
             (
                 max(self._free(piece), *(w.ready_s for t in _reads(piece.operator) for w in self._made(stream, t)), 0.0)
-                for piece in stream.next[0].pieces
+                for piece in stream.next.placed.pieces
             ),
             default=0.0,
         )
@@ -118,26 +135,30 @@ class _Scheduler:
     def run(self, stream: _Stream) -> None:
         """Give time to the next operator of a stream."""
         assert stream.next is not None
-        placed, block = stream.next
+        launch = stream.next
         made: dict[str, list[_Written]] = {}
-        for piece in placed.pieces:
-            unit = self.units[piece.unit]
-            ready_s = max((self._arrival_s(stream, t, unit, block) for t in _reads(piece.operator)), default=0.0)
+        for piece in launch.placed.pieces:
+            unit, operator = self.units[piece.unit], piece.operator
+            ready_s = max((self._arrival_s(stream, t, unit) for t in _reads(operator)), default=0.0)
             start_s = max(ready_s, self._free(piece))
-            end_s = start_s + piece.time_s
+            end_s = start_s + piece.time_s * launch.share
             self._occupy(piece, end_s)
-            self._span(unit.name, piece.operator.name, piece.operator.kind, stream, block, start_s, end_s, piece.cost)
-            for tensor in piece.operator.tensors:
+            self._span(stream, unit.name, operator.name, operator.kind, start_s, end_s, piece.cost, launch.share)
+            for tensor in operator.tensors:
                 if tensor.role.is_write:
-                    made.setdefault(tensor.base, []).append(_Written(unit.memory, end_s, tensor.size_B))
+                    written = _Written(unit.memory, end_s, tensor.size_B * launch.share)
+                    made.setdefault(tensor.base, []).append(written)
         for value, parts in made.items():
-            stream.written[value] = parts
-            stream.arrived = {key: at for key, at in stream.arrived.items() if key[0] != value}
-        self._store(stream, placed, block)
+            names = {value + launch.group, value} if launch.last else {value + launch.group}
+            stream.written.update(dict.fromkeys(names, parts))
+            stream.arrived = {key: at for key, at in stream.arrived.items() if key[0] not in names}
+        if any(t.role is Role.KV_WRITE for piece in launch.placed.pieces for t in piece.operator.tensors):
+            self._store(stream, KV_CACHE + launch.group)
         stream.advance()
 
     def _made(self, stream: _Stream, tensor: Tensor) -> list[_Written]:
-        return stream.written.get(tensor.base, [])
+        assert stream.next is not None
+        return stream.written.get(stream.name(tensor.base, stream.next), [])
 
     def _free(self, piece: Timed) -> float:
         unit = self.units[piece.unit]
@@ -150,33 +171,30 @@ class _Scheduler:
         if unit.memory in self.exclusive:
             self.free_s[f"memory of {unit.memory}"] = end_s
 
-    def _arrival_s(self, stream: _Stream, tensor: Tensor, unit: Unit, block: str) -> float:
+    def _arrival_s(self, stream: _Stream, tensor: Tensor, unit: Unit) -> float:
         """When a value is in a unit's memory, sent there if it is in another."""
         parts = self._made(stream, tensor)
         local_s = max((part.ready_s for part in parts if part.memory == unit.memory), default=0.0)
         away = [part for part in parts if part.memory != unit.memory]
         if not away:
             return local_s
-        key = (tensor.base, unit.memory)
+        assert stream.next is not None
+        key = (stream.name(tensor.base, stream.next), unit.memory)
         if key not in stream.arrived:
-            size_B = min(tensor.size_B, sum(part.size_B for part in away))
+            size_B = min(tensor.size_B * stream.next.share, sum(part.size_B for part in away))
             ready_s = max(part.ready_s for part in away)
-            stream.arrived[key] = self._send(stream, tensor.base, size_B, away[0].memory, unit.memory, ready_s, block)
+            stream.arrived[key] = self._send(stream, tensor.base, size_B, away[0].memory, unit.memory, ready_s)
         return max(local_s, stream.arrived[key])
 
-    def _store(self, stream: _Stream, placed: PlacedKernel, block: str) -> None:
+    def _store(self, stream: _Stream, name: str) -> None:
         """Send new keys and values to where the cache lies, whoever waits for them."""
-        for part in stream.written.get(KV_CACHE, ()):
-            key = (KV_CACHE, self.cache_home)
-            writes = any(t.role is Role.KV_WRITE for piece in placed.pieces for t in piece.operator.tensors)
-            if writes and part.memory != self.cache_home and key not in stream.arrived:
-                stream.arrived[key] = self._send(
-                    stream, KV_CACHE, part.size_B, part.memory, self.cache_home, part.ready_s, block
-                )
+        home = self.cache_home
+        for part in stream.written[name]:
+            if part.memory != home and (name, home) not in stream.arrived:
+                sent_s = self._send(stream, KV_CACHE, part.size_B, part.memory, home, part.ready_s)
+                stream.arrived[name, home] = sent_s
 
-    def _send(
-        self, stream: _Stream, value: str, size_B: float, source: str, target: str, ready_s: float, block: str
-    ) -> float:
+    def _send(self, stream: _Stream, value: str, size_B: float, source: str, target: str, ready_s: float) -> float:
         away = next(unit for unit in self.units if unit.memory in (source, target) and unit is not self.units[0])
         key = (away.name, size_B)
         if key not in self._sent:
@@ -188,31 +206,77 @@ class _Scheduler:
         start_s = max(ready_s, self.free_s.get(link, 0.0))
         # Bytes occupy the link; the latency of one message runs beside the bytes of the next.
         self.free_s[link] = start_s + cost.resource_s.get("link", cost.time_s)
-        self._span(link, value, "transfer", stream, block, start_s, start_s + cost.time_s, cost)
+        self._span(stream, link, value, "transfer", start_s, start_s + cost.time_s, cost, 1.0)
         return start_s + cost.time_s
 
     def _span(
-        self, resource: str, name: str, kind: str, stream: _Stream, block: str, start_s: float, end_s: float, cost: Cost
+        self,
+        stream: _Stream,
+        resource: str,
+        name: str,
+        kind: str,
+        start_s: float,
+        end_s: float,
+        cost: Cost,
+        share: float,
     ) -> None:
-        self.done.spans.append(Span(resource, name, kind, block, stream.part, start_s, end_s, cost))
+        assert stream.next is not None
+        span = Span(resource, name, kind, stream.next.block, stream.part, start_s, end_s, cost, share)
+        self.done.spans.append(span)
 
 
 def _reads(operator: Operator) -> Iterator[Tensor]:
     return (tensor for tensor in operator.tensors if not tensor.role.is_write)
 
 
-def _program(kernels: Sequence[PlacedKernel]) -> Iterator[tuple[PlacedKernel, str]]:
+def _program(kernels: Sequence[PlacedKernel], head_groups: int) -> Iterator[_Launch]:
     """Yield every launch in order, with the layer it belongs to."""
     for block, members in groupby(kernels, key=lambda placed: placed.launched.block):
         layer = list(members)
         repeats = min(placed.launched.kernel.repeat for placed in layer)
+        before, around, after, behind = _around_attention(layer) if head_groups > 1 else (layer, [], [], [])
+        groups = min([head_groups, *(k.kv_heads for p in around if isinstance(k := _operator(p), Attention))])
         for index in range(repeats):
-            for placed in layer:
-                for _ in range(placed.launched.kernel.repeat // repeats):
-                    yield placed, f"{block}[{index}]"
+            name = f"{block}[{index}]"
+            yield from _launches(before, repeats, name)
+            for kernels_of_heads in (around, after):
+                for group in range(groups) if kernels_of_heads else ():
+                    for placed in kernels_of_heads:
+                        yield _Launch(placed, name, 1.0 / groups, f"@{group}", group == groups - 1)
+            yield from _launches(behind, repeats, name)
 
 
-def schedule(kernels: Sequence[PlacedKernel], units: Sequence[Unit], sections: int, parts: int) -> Schedule:
+def _launches(kernels: Sequence[PlacedKernel], repeats: int, block: str) -> Iterator[_Launch]:
+    for placed in kernels:
+        for _ in range(placed.launched.kernel.repeat // repeats):
+            yield _Launch(placed, block)
+
+
+def _operator(placed: PlacedKernel) -> Operator:
+    return placed.launched.kernel.operator
+
+
+def _around_attention(layer: list[PlacedKernel]) -> tuple[list[PlacedKernel], ...]:
+    """Cut a layer where heads can be taken apart: from the product before attention up to it, to the product after it.
+
+    Nothing is taken apart where attention runs on the first unit, which does all the rest: there is nothing to overlap.
+    """
+    kinds = [_operator(placed).kind for placed in layer]
+    if "attention" not in kinds:
+        return layer, [], [], []
+    attention = kinds.index("attention")
+    products = [index for index, kind in enumerate(kinds) if kind == "gemm"]
+    first = max((index for index in products if index < attention), default=None)
+    last = min((index for index in products if index > attention), default=None)
+    alone = all(piece.unit == 0 for piece in layer[attention].pieces)
+    if first is None or last is None or alone:
+        return layer, [], [], []
+    return layer[:first], layer[first : attention + 1], layer[attention + 1 : last + 1], layer[last + 1 :]
+
+
+def schedule(
+    kernels: Sequence[PlacedKernel], units: Sequence[Unit], sections: int = 1, parts: int = 1, head_groups: int = 1
+) -> Schedule:
     """Run ``parts`` alike parts of a batch through the kernels.
 
     Parameters
@@ -225,9 +289,12 @@ def schedule(kernels: Sequence[PlacedKernel], units: Sequence[Unit], sections: i
         Of memories that several units share; with one section these units take turns.
     parts
         Parts of the batch; whichever can begin its next operator first is served first.
+    head_groups
+        Groups of heads that follow each other through attention and the products beside it, so that one group is
+        projected while another attends.
     """
     scheduler = _Scheduler(units, sections)
-    streams = [_Stream(part, _program(kernels)) for part in range(parts)]
+    streams = [_Stream(part, _program(kernels, head_groups)) for part in range(parts)]
     for stream in streams:
         stream.advance()
     while waiting := [stream for stream in streams if stream.next is not None]:

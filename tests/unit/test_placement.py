@@ -197,6 +197,24 @@ def test_turns_hide_the_network_but_read_weights_again(file: Path) -> None:
     assert two.units[0].busy_s > 1.1 * one.units[0].busy_s
 
 
+def test_groups_of_heads_overlap_projections_with_attention(file: Path) -> None:
+    whole, apart = (run(offload(file, head_groups=n), "llama-3-8b", Step.of((64, 1, 8000))) for n in (1, 8))
+    assert apart.time_s < 0.97 * whole.time_s
+    assert apart.units[0].busy_s == pytest.approx(whole.units[0].busy_s)
+    assert apart.units[1].busy_s == pytest.approx(whole.units[1].busy_s)
+    sent_B = [sum(s.cost.link_B for s in r.timelines[0] if s.kind == "transfer") for r in (whole, apart)]
+    assert sent_B[0] == pytest.approx(sent_B[1])
+    layer = [span for span in apart.timelines[0] if span.block == "layer0[2]"]
+    attention = [span for span in layer if span.name == "attention"]
+    assert len(attention) == 8
+    assert sum(span.share for span in attention) == pytest.approx(1.0)
+    outs = sorted((span for span in layer if span.name == "out"), key=lambda span: span.start_s)
+    # The n-th group is put out after the n-th has attended and come back.
+    assert all(out.start_s >= done.end_s for out, done in zip(outs, attention, strict=True))
+    many = run(offload(file, head_groups=1000), "llama-3-8b", Step.of((64, 1, 8000)))
+    assert many.time_s == pytest.approx(apart.time_s)  # no more groups than KV heads
+
+
 def test_more_memory_devices_are_not_slower(file: Path) -> None:
     times = [run(offload(file, devices), "llama-3-8b").time_s for devices in (1, 2, 4, 8)]
     assert times == sorted(times, reverse=True)
