@@ -79,7 +79,7 @@ class BatchModel:
         gpu = build_gpu_of(spec)
         self.columns = tuple(columns)
         self.table = build_table(setup, gpu)
-        self._setup, self._gpu = setup, gpu
+        self._setup, self.gpu = setup, gpu
         self._raw = raw_numbers(spec)
         places = [(row, place) for row, name in enumerate(columns) for place in _places(name, spec, self._raw)]
         self._rows = [row for row, _ in places]
@@ -153,11 +153,11 @@ class BatchModel:
         from dse.batch.costs import Family
         from dse.batch.loops import evaluate, scratch
 
-        return evaluate, Family.of(self._gpu.model, self._gpu.network), scratch(self.table)
+        return evaluate, Family.of(self.gpu.model, self.gpu.network), scratch(self.table)
 
     def _block(self, values: NDArray[np.float64], by_part: bool) -> Block:
         evaluate, family, scratch = self._compiled
-        network = self._gpu.network
+        network = self.gpu.network
         points = values.shape[1]
         core = np.empty((ROWS, points))
         evaluate(

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulator.api.bench import Bench
 
 __all__ = ["add_arguments", "run"]
 
 
+def _sweep() -> dict[str, float | int | str]:
+    from dse.batch.bench import sweep_rates
+
+    return sweep_rates()
+
+
+def _benches() -> dict[str, Bench]:
+    """Return every bench by name; those of layers above the simulator's own are added here."""
+    from simulator.api.bench import BENCHES, Bench
+
+    return BENCHES | {"sweep": Bench("points of a design space per second and core, over a NumPy roofline", _sweep)}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from simulator.api.bench import BENCHES
-
-    names = "; ".join(f"{name}: {bench.summary}" for name, bench in BENCHES.items())
-    parser.add_argument("name", choices=tuple(BENCHES), metavar="NAME", help=names)
+    benches = _benches()
+    names = "; ".join(f"{name}: {bench.summary}" for name, bench in benches.items())
+    parser.add_argument("name", choices=tuple(benches), metavar="NAME", help=names)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
-    from simulator.api.bench import BENCHES
-
-    figures = BENCHES[arguments.name].measure()
+    figures = _benches()[arguments.name].measure()
     if arguments.json:
         print(json.dumps({"bench": arguments.name, **figures}, indent=2))
     else:
