@@ -20,6 +20,9 @@ __all__ = ["Blocking", "ProductArray", "ProductRun", "blocking", "describe_produ
 #: Bytes of a partial sum. Source: 32-bit accumulation, as in every array modelled here.
 _SUM_B = 4.0
 
+#: Depth along k of what streams through the buffer: 64 bytes of 16-bit words, a burst of memory.
+_SLAB = 32
+
 #: Names of the blockings, in the order of their codes.
 STAYS = ("input", "weights", "panel of the input", "panel of the weights", "block of results")
 _INPUT, _WEIGHTS, _INPUT_PANEL, _WEIGHT_PANEL, _RESULTS = range(5)
@@ -76,6 +79,9 @@ def array_cycles(m: int, n: int, k: int, array: ProductArray) -> tuple[float, in
 def blocking(m: int, n: int, k: int, input_B: float, weight_B: float, array: ProductArray) -> Blocking:
     """Return the blocking with the least traffic.
 
+    Beside what stays, the buffer holds a slab of what streams, one in use and one arriving, and the sums of a column of
+    tiles unless these stay in the units.
+
     Parameters
     ----------
     m, n, k
@@ -86,16 +92,18 @@ def blocking(m: int, n: int, k: int, input_B: float, weight_B: float, array: Pro
         The arrays and their buffer.
     """
     whole_input, whole_weights = float(m) * k * input_B, float(n) * k * weight_B
-    # What streams by: a slab of the array's height and width, one in use and one arriving.
-    stream_B = 2.0 * array.rows * (array.columns * max(input_B, weight_B) + min(k, array.rows) * input_B)
-    room_B = max(array.buffer_B - stream_B, 0.0)
-    if whole_input <= room_B:
+    slab = 2.0 * min(k, _SLAB)
+    sum_B = 0.0 if array.dataflow == OUTPUT_STATIONARY else _SUM_B * array.columns  # of each row of the input
+    # A slab of the array's height and width, and sums of a tile.
+    passing_B = slab * (array.rows * input_B + array.columns * weight_B) + sum_B * array.rows
+    room_B = max(array.buffer_B - passing_B, 0.0)
+    if whole_input + sum_B * m <= room_B:
         return Blocking(_INPUT, 0, 1.0, 1.0)
     if whole_weights <= room_B:
         return Blocking(_WEIGHTS, 0, 1.0, 1.0)
     best = Blocking(_RESULTS, array.rows, float(ceil_div(n, array.columns)), float(ceil_div(m, array.rows)))
     least = whole_input * best.input_times + whole_weights * best.weight_times
-    panel = int(room_B / (k * input_B) / array.rows) * array.rows
+    panel = int(room_B / (k * input_B + sum_B) / array.rows) * array.rows
     if panel > 0:
         times = float(ceil_div(m, panel))
         if whole_input + whole_weights * times < least:
@@ -108,7 +116,7 @@ def blocking(m: int, n: int, k: int, input_B: float, weight_B: float, array: Pro
     tall = array.rows
     while tall < 2 * m:
         height = min(tall, m)
-        width = min(n, int(room_B / (_SUM_B * height)))
+        width = min(n, int((array.buffer_B - slab * height * input_B) / (_SUM_B * height + slab * weight_B)))
         if width >= min(n, array.columns):
             along_n, along_m = float(ceil_div(n, width)), float(ceil_div(m, height))
             moved = whole_input * along_n + whole_weights * along_m
