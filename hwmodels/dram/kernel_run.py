@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwmodels.dram.kernel_issue import issue, issue_half
-from hwmodels.dram.kernel_queue import enter, kernel, part
+from hwmodels.dram.kernel_queue import SOURCES, enter, part
 from hwmodels.dram.kernel_slots import choose
 from hwmodels.dram.kernel_steady import find_periods, pass_over
 from hwmodels.dram.layout import (
@@ -70,6 +70,7 @@ from hwmodels.dram.layout import (
     WRITES,
     Integers,
 )
+from simulator.core.jit import kernel_jit
 
 
 @part
@@ -169,7 +170,7 @@ def close_pages(r: Integers, ready: Integers, banks: Integers, tick: int) -> int
     return soonest
 
 
-@kernel
+@kernel_jit(SOURCES, allocates=False, name="the DRAM engine")
 def run(
     r: Integers,
     ready: Integers,

@@ -50,7 +50,9 @@ def kernel_cache(sources: Iterable[Path]) -> Path | None:
         return None
 
 
-def kernel_jit(sources: Iterable[Path], *, allocates: bool = True, inline: bool = False) -> Callable[[F], F]:
+def kernel_jit(
+    sources: Iterable[Path], *, allocates: bool = True, inline: bool = False, name: str = ""
+) -> Callable[[F], F]:
     """Return the decorator that compiles a kernel on its first call, with the house options and the house cache.
 
     Parameters
@@ -63,8 +65,12 @@ def kernel_jit(sources: Iterable[Path], *, allocates: bool = True, inline: bool 
         functions is more than all they compute.
     inline : bool
         Make kernels part of those that call them: for many small ones with many arguments, each called in one place.
+    name : str
+        What the kernels are: said on stderr while they are compiled, for those that take long.
     """
     import numba
+
+    from simulator.core.compile_notice import announce
 
     folder = kernel_cache(sources)
     settings: Any = numba.config
@@ -78,6 +84,8 @@ def kernel_jit(sources: Iterable[Path], *, allocates: bool = True, inline: bool 
             kernel: F = numba.njit(cache=folder is not None, **options, **HOUSE_JIT)(function)
         finally:
             settings.CACHE_DIR = previous
+        if name:
+            announce(kernel, name)
         return kernel
 
     return compiled

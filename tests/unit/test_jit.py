@@ -72,3 +72,27 @@ def test_a_folder_that_cannot_be_written_means_no_cache(tmp_path: Path, monkeypa
     folder = kernel_cache([blocked])
     assert folder is not None
     assert folder.is_relative_to(tmp_path / "new")
+
+
+def test_compiling_a_named_kernel_is_said_once_and_not_when_its_code_is_kept(tmp_path: Path) -> None:
+    """On the first run two lines on stderr, on the second none; stdout is the program's own both times."""
+    (tmp_path / "kernel.py").write_text(
+        "from pathlib import Path\nfrom simulator.core.jit import kernel_jit\n"
+        "@kernel_jit([Path(__file__)], name='a thing')\ndef run(x):\n    return x + 1\n",
+        encoding="utf-8",
+    )
+    said = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", "import kernel; print(kernel.run(10))"],
+            cwd=tmp_path,
+            env={**os.environ, "RIDGELINE_CACHE": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == "11\n"
+        said.append(done.stderr.splitlines())
+    assert said[0][0] == "compiling a thing, once: the machine code is kept"
+    assert said[0][1].startswith("compiled a thing in ")
+    assert said[1] == []
