@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hwmodels.device import Cost, Kernel
 from hwmodels.system import System, Unit
 from simulator.engine.lowering import LaunchedKernel
 from simulator.engine.placement import Choices, Piece, place
-from simulator.engine.schedule import PlacedKernel, Schedule, Span, Timed, schedule
+from simulator.engine.schedule import PlacedKernel, Timed, schedule
+from simulator.engine.timeline import Timeline
 
 __all__ = ["Launched", "StageRun", "UnitUse", "execute"]
 
@@ -42,7 +43,7 @@ class StageRun:
     energy_J: Mapping[str, float]  # by part, all units of the rank; while it runs
     launched: tuple[Launched, ...]
     units: tuple[UnitUse, ...]
-    timeline: tuple[Span, ...] = ()  # where several units work; else kernels follow each other
+    timeline: Timeline = field(default_factory=Timeline)  # where several units work; else kernels follow each other
 
 
 def execute(system: System, kernels: Sequence[LaunchedKernel], parts: int = 1) -> StageRun:
@@ -105,7 +106,7 @@ def _together(system: System, kernels: Sequence[LaunchedKernel], parts: int) -> 
             for piece in kernel.pieces
         ),
         units=tuple(uses),
-        timeline=tuple(done.spans),
+        timeline=done,
     )
 
 
@@ -155,7 +156,7 @@ def _timed(
             PlacedKernel(
                 launched,
                 tuple(
-                    Timed(piece.unit, piece.operator, cost, cost.time_s * choices.ranks(piece.unit) * held)
+                    Timed.of(piece.unit, piece.operator, cost, cost.time_s * choices.ranks(piece.unit) * held)
                     for piece, cost in zip(pieces, costs, strict=True)
                 ),
             )
@@ -163,7 +164,7 @@ def _timed(
     return timed
 
 
-def _use(work: _Work, parts: int, time_s: float, done: Schedule) -> UnitUse:
+def _use(work: _Work, parts: int, time_s: float, done: Timeline) -> UnitUse:
     """What the devices of a unit that serve one rank did and drew over a stage."""
     unit = work.unit
     energy_J = {part: joules * parts * unit.per_rank for part, joules in work.energy_J.items()}
@@ -172,12 +173,12 @@ def _use(work: _Work, parts: int, time_s: float, done: Schedule) -> UnitUse:
     return UnitUse(name=unit.name, busy_s=done.busy_s(unit.name), energy_J=energy_J)
 
 
-def _links(done: Schedule, units: set[str]) -> list[UnitUse]:
+def _links(done: Timeline, units: set[str]) -> list[UnitUse]:
     """What the links between memories carried."""
     links: dict[str, dict[str, float]] = {}
-    for span in done.spans:
+    for span, times in done.weighted():
         if span.resource not in units:
             energy_J = links.setdefault(span.resource, {})
             for part, joules in span.cost.energy_J.items():
-                energy_J[part] = energy_J.get(part, 0.0) + joules
+                energy_J[part] = energy_J.get(part, 0.0) + joules * times
     return [UnitUse(name=name, busy_s=done.busy_s(name), energy_J=energy_J) for name, energy_J in links.items()]

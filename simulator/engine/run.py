@@ -10,7 +10,7 @@ from hwmodels.system import System
 from simulator.engine.execution import StageRun, UnitUse, execute
 from simulator.engine.lowering import LaunchedKernel, lower
 from simulator.engine.profile import Profile
-from simulator.engine.schedule import Span
+from simulator.engine.timeline import Timeline
 from workloads.model import ModelSpec
 from workloads.moe import UNIFORM, Routing
 from workloads.parallel import Parallelism
@@ -57,7 +57,7 @@ class StepResult:
     energy_J: Mapping[str, float]  # per interval by part, all devices together
     operators: tuple[OperatorResult, ...]  # of one device of each stage
     units: tuple[UnitUse, ...]  # and the links between them: time of one rank, energy of all
-    timelines: tuple[tuple[Span, ...], ...]  # of each stage, one slot; empty where kernels follow each other
+    timelines: tuple[Timeline, ...]  # of each stage, one slot; empty where kernels follow each other
 
     @property
     def total_energy_J(self) -> float:

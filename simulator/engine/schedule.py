@@ -7,19 +7,20 @@ link between, which is a resource of its own; parts of a batch that take turns (
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import NamedTuple
 
 from hwmodels.device import Cost
 from hwmodels.system import Unit
 from simulator.engine.lowering import LaunchedKernel
+from simulator.engine.timeline import Span, Timeline
 from workloads.operators import KV_CACHE, Attention, Operator, Role, Tensor, Transfer
 
 #: A span of devices that reaches beyond any node.
 _OTHER_NODE = 1 << 30
 
-__all__ = ["PlacedKernel", "Schedule", "Span", "Timed", "schedule"]
+__all__ = ["PlacedKernel", "Timed", "schedule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,15 @@ class Timed:
     operator: Operator
     cost: Cost  # of one of the unit's devices
     time_s: float  # until all ranks that share the device, and all sections of its memory, are served
+    reads: tuple[Tensor, ...]
+    writes: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, unit: int, operator: Operator, cost: Cost, time_s: float) -> Timed:
+        """Return a piece with what it reads and writes looked up once."""
+        reads = tuple(tensor for tensor in operator.tensors if not tensor.role.is_write)
+        writes = tuple(tensor for tensor in operator.tensors if tensor.role.is_write)
+        return cls(unit, operator, cost, time_s, reads, writes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,37 +48,6 @@ class PlacedKernel:
 
     launched: LaunchedKernel
     pieces: tuple[Timed, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Something that happened on a resource: a piece on a unit, a transfer on a link."""
-
-    resource: str
-    name: str
-    kind: str
-    block: str  # with the number of the layer
-    part: int  # of the batch, where parts take turns
-    start_s: float
-    end_s: float
-    cost: Cost  # of the whole operator
-    share: float = 1.0  # of it that this is
-
-
-@dataclass(slots=True)
-class Schedule:
-    """What happened when, in the order it was decided."""
-
-    spans: list[Span] = field(default_factory=list)
-
-    @property
-    def time_s(self) -> float:
-        """When the last piece or transfer ended."""
-        return max((span.end_s for span in self.spans), default=0.0)
-
-    def busy_s(self, resource: str) -> float:
-        """How long a unit or link worked."""
-        return sum(span.end_s - span.start_s for span in self.spans if span.resource == resource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +93,7 @@ class _Scheduler:
 
     def __init__(self, units: Sequence[Unit], sections: int) -> None:
         self.units = units
-        self.done = Schedule()
+        self.done = Timeline()
         self.free_s: dict[str, float] = {}
         self.cache_home = next((unit.memory for unit in units if "kv" in unit.holds), units[0].memory)
         shared = [unit.memory for unit in units if unit.shares_memory]
@@ -126,7 +105,7 @@ class _Scheduler:
         assert stream.next is not None
         return max(
             (
-                max(self._free(piece), *(w.ready_s for t in _reads(piece.operator) for w in self._made(stream, t)), 0.0)
+                max(self._free(piece), *(w.ready_s for t in piece.reads for w in self._made(stream, t)), 0.0)
                 for piece in stream.next.placed.pieces
             ),
             default=0.0,
@@ -139,22 +118,30 @@ class _Scheduler:
         made: dict[str, list[_Written]] = {}
         for piece in launch.placed.pieces:
             unit, operator = self.units[piece.unit], piece.operator
-            ready_s = max((self._arrival_s(stream, t, unit) for t in _reads(operator)), default=0.0)
+            ready_s = max((self._arrival_s(stream, t, unit) for t in piece.reads), default=0.0)
             start_s = max(ready_s, self._free(piece))
             end_s = start_s + piece.time_s * launch.share
             self._occupy(piece, end_s)
             self._span(stream, unit.name, operator.name, operator.kind, start_s, end_s, piece.cost, launch.share)
-            for tensor in operator.tensors:
-                if tensor.role.is_write:
-                    written = _Written(unit.memory, end_s, tensor.size_B * launch.share)
-                    made.setdefault(tensor.base, []).append(written)
+            for tensor in piece.writes:
+                written = _Written(unit.memory, end_s, tensor.size_B * launch.share)
+                made.setdefault(tensor.base, []).append(written)
         for value, parts in made.items():
             names = {value + launch.group, value} if launch.last else {value + launch.group}
             stream.written.update(dict.fromkeys(names, parts))
             stream.arrived = {key: at for key, at in stream.arrived.items() if key[0] not in names}
-        if any(t.role is Role.KV_WRITE for piece in launch.placed.pieces for t in piece.operator.tensors):
+        if any(t.role is Role.KV_WRITE for piece in launch.placed.pieces for t in piece.writes):
             self._store(stream, KV_CACHE + launch.group)
         stream.advance()
+
+    def shift(self, stream: _Stream, since_s: float, by_s: float) -> None:
+        """Move everything that ended after ``since_s`` into the future."""
+        self.free_s = {key: at + by_s if at > since_s else at for key, at in self.free_s.items()}
+        stream.arrived = {key: at + by_s if at > since_s else at for key, at in stream.arrived.items()}
+        stream.written = {
+            value: [replace(w, ready_s=w.ready_s + by_s) if w.ready_s > since_s else w for w in parts]
+            for value, parts in stream.written.items()
+        }
 
     def _made(self, stream: _Stream, tensor: Tensor) -> list[_Written]:
         assert stream.next is not None
@@ -222,34 +209,45 @@ class _Scheduler:
     ) -> None:
         assert stream.next is not None
         span = Span(resource, name, kind, stream.next.block, stream.part, start_s, end_s, cost, share)
-        self.done.spans.append(span)
+        self.done.add(span)
 
 
-def _reads(operator: Operator) -> Iterator[Tensor]:
-    return (tensor for tensor in operator.tensors if not tensor.role.is_write)
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Alike layers: what each launches, in order."""
+
+    name: str
+    repeats: int
+    launches: tuple[_Launch, ...]  # of one layer, its number left open
+
+    def layer(self, index: int) -> Iterator[_Launch]:
+        """Yield the launches of one layer."""
+        name = f"{self.name}[{index}]"
+        return (launch._replace(block=name) for launch in self.launches)
 
 
-def _program(kernels: Sequence[PlacedKernel], head_groups: int) -> Iterator[_Launch]:
-    """Yield every launch in order, with the layer it belongs to."""
-    for block, members in groupby(kernels, key=lambda placed: placed.launched.block):
+def _program(kernels: Sequence[PlacedKernel], head_groups: int) -> list[_Block]:
+    """Return every launch in order, alike layers together."""
+    blocks = []
+    for name, members in groupby(kernels, key=lambda placed: placed.launched.block):
         layer = list(members)
         repeats = min(placed.launched.kernel.repeat for placed in layer)
         before, around, after, behind = _around_attention(layer) if head_groups > 1 else (layer, [], [], [])
         groups = min([head_groups, *(k.kv_heads for p in around if isinstance(k := _operator(p), Attention))])
-        for index in range(repeats):
-            name = f"{block}[{index}]"
-            yield from _launches(before, repeats, name)
-            for kernels_of_heads in (around, after):
-                for group in range(groups) if kernels_of_heads else ():
-                    for placed in kernels_of_heads:
-                        yield _Launch(placed, name, 1.0 / groups, f"@{group}", group == groups - 1)
-            yield from _launches(behind, repeats, name)
+        launches = list(_launches(before, repeats))
+        for kernels_of_heads in (around, after):
+            for group in range(groups) if kernels_of_heads else ():
+                last = group == groups - 1
+                launches += [_Launch(placed, "", 1.0 / groups, f"@{group}", last) for placed in kernels_of_heads]
+        launches += _launches(behind, repeats)
+        blocks.append(_Block(name, repeats, tuple(launches)))
+    return blocks
 
 
-def _launches(kernels: Sequence[PlacedKernel], repeats: int, block: str) -> Iterator[_Launch]:
+def _launches(kernels: Sequence[PlacedKernel], repeats: int) -> Iterator[_Launch]:
     for placed in kernels:
         for _ in range(placed.launched.kernel.repeat // repeats):
-            yield _Launch(placed, block)
+            yield _Launch(placed, "")
 
 
 def _operator(placed: PlacedKernel) -> Operator:
@@ -276,7 +274,7 @@ def _around_attention(layer: list[PlacedKernel]) -> tuple[list[PlacedKernel], ..
 
 def schedule(
     kernels: Sequence[PlacedKernel], units: Sequence[Unit], sections: int = 1, parts: int = 1, head_groups: int = 1
-) -> Schedule:
+) -> Timeline:
     """Run ``parts`` alike parts of a batch through the kernels.
 
     Parameters
@@ -294,9 +292,57 @@ def schedule(
         projected while another attends.
     """
     scheduler = _Scheduler(units, sections)
-    streams = [_Stream(part, _program(kernels, head_groups)) for part in range(parts)]
+    program = _program(kernels, head_groups)
+    if parts == 1:
+        _run_layers(scheduler, program)
+        return scheduler.done
+    whole = [launch for block in program for index in range(block.repeats) for launch in block.layer(index)]
+    streams = [_Stream(part, iter(whole)) for part in range(parts)]
     for stream in streams:
         stream.advance()
     while waiting := [stream for stream in streams if stream.next is not None]:
         scheduler.run(min(waiting, key=lambda stream: (scheduler.earliest_s(stream), stream.part)))
     return scheduler.done
+
+
+#: Relative to a layer's time: two layers that differ by less take the same course.
+_ALIKE = 1e-9
+
+
+def _run_layers(scheduler: _Scheduler, program: Sequence[_Block]) -> None:
+    """Run one part of a batch; layers that repeat exactly are run until they do, and then counted.
+
+    When a layer follows the course of the one before, so will all alike layers after it: what they wait for ended in
+    the layer before, at the same distance.
+    """
+    stream = _Stream(0, iter(()))
+    for block in program:
+        before: list[Span] = []
+        index = 0
+        while index < block.repeats:
+            mark = scheduler.done.kept
+            for launch in block.layer(index):
+                stream.next = launch
+                scheduler.run(stream)
+            spans = scheduler.done.since(mark)
+            left = block.repeats - 1 - index
+            if left and _alike(before, spans):
+                period_s = spans[0].start_s - before[0].start_s
+                scheduler.done.repeat(mark, left, period_s, block.name, index)
+                scheduler.shift(stream, spans[0].start_s, left * period_s)
+                index += left
+            before = spans
+            index += 1
+
+
+def _alike(before: Sequence[Span], after: Sequence[Span]) -> bool:
+    """Whether two layers take the same course, each from its first start."""
+    if not before or len(before) != len(after):
+        return False
+    first_s, second_s = before[0].start_s, after[0].start_s
+    limit_s = _ALIKE * (after[-1].end_s - second_s)
+    return all(
+        abs((a.start_s - first_s) - (b.start_s - second_s)) <= limit_s
+        and abs((a.end_s - first_s) - (b.end_s - second_s)) <= limit_s
+        for a, b in zip(before, after, strict=True)
+    )

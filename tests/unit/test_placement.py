@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import pytest
 from hwmodels.catalog import load_hardware
 from hwmodels.system import System, build_system
 from simulator.core.errors import InputError, SpecError, UnknownNameError, UnsupportedError
+from simulator.engine.execution import execute
 from simulator.engine.placement import Choices, Pieces, place
 from simulator.engine.profile import load_profile
-from simulator.engine.run import StepResult, run_step
+from simulator.engine.run import StepResult, plan_step, run_step
 from workloads.catalog import load_model
 from workloads.operators import Attention, GroupedGemm, Operator
 from workloads.precision import Precision
@@ -263,3 +266,30 @@ def test_the_first_unit_alone_takes_what_it_took_before(file: Path) -> None:
     mixed = run(shared(file, policy="fixed"), "llama-3-8b")
     assert mixed.time_s == pytest.approx(alone.time_s, rel=1e-6)  # the clock settles within a step of its search
     assert sum(mixed.units[0].energy_J.values()) == pytest.approx(alone.total_energy_J, rel=1e-6)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("kind", [shared, offload])
+def test_layers_that_are_only_counted_are_those_that_would_have_run(
+    file: Path, kind: Callable[..., System], groups: int
+) -> None:
+    """The same layers under different names are alike to nobody, so each of them is run."""
+    system = kind(file, head_groups=groups)
+    rules = system.spec.placement
+    assert rules is not None
+    model, profile = load_model("mixtral-8x7b"), load_profile("ideal")
+    (kernels,) = plan_step(model, MIXED_STEP, Precision.of(), profile).stages
+    layers = [[k for k in kernels if k.block == block] for block in ("embedding", "layer0", "head")]
+    apart = [replace(k, kernel=replace(k.kernel, repeat=1)) for k in layers[0]]
+    for index in range(layers[1][0].kernel.repeat):
+        apart += [replace(k, block=f"layer{index}", kernel=replace(k.kernel, repeat=1)) for k in layers[1]]
+    counted, run_all = execute(system, kernels), execute(system, [*apart, *layers[2]])
+    assert counted.timeline.kept < 0.4 * run_all.timeline.kept
+    assert counted.time_s == pytest.approx(run_all.time_s, rel=1e-9)
+    assert len(counted.timeline) == len(run_all.timeline) == len(list(counted.timeline))
+    for one, other in zip(counted.timeline, run_all.timeline, strict=True):
+        assert (one.resource, one.name) == (other.resource, other.name)
+        assert one.start_s == pytest.approx(other.start_s, rel=1e-7, abs=1e-12)
+    for one, other in zip(counted.units, run_all.units, strict=True):
+        assert (one.name, one.busy_s) == (other.name, pytest.approx(other.busy_s))
+        assert sum(one.energy_J.values()) == pytest.approx(sum(other.energy_J.values()))
