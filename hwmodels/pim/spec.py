@@ -142,6 +142,30 @@ class PimSpec(DeviceSpec):
         """Channels of the whole unit."""
         return self.stacks * self.channels
 
+    def area_mm2_by_component(self) -> dict[str, float]:
+        """Area of the logic added to all stacks or chips, or of the one ASIC beside them; empty where the specification does not say.
+
+        Multipliers grow with their number and vias with the bandwidth, where the figures say what they are for; what
+        the whole has beyond its parts is ``other``.
+        """
+        area = self.area
+        if area is None:
+            return {}
+        copies = 1 if area.part == "ASIC" else self.stacks
+        macs = vias = 1.0
+        if area.reference_macs is not None:
+            per_stack = self.peak_flops("fp16") / (2.0 * self.compute.clock_Hz * self.stacks)
+            macs = per_stack / area.reference_macs
+        if area.reference_multiplier is not None and self.compute.bandwidth_multiplier is not None:
+            vias = self.compute.bandwidth_multiplier / area.reference_multiplier
+        published = {"multipliers": area.macs_mm2, "vias": area.vias_mm2}
+        published |= {"buffers": area.buffers_mm2, "functions": area.functions_mm2}
+        parts = {name: size for name, size in published.items() if size is not None}
+        rest = 0.0 if area.total_mm2 is None else area.total_mm2 - sum(parts.values())
+        scale = {"multipliers": macs, "vias": vias}
+        found = {name: copies * size * scale.get(name, 1.0) for name, size in parts.items()}
+        return found | ({"other": copies * rest} if rest > 0.0 else {})
+
     def peak_flops(self, operands: str) -> float:
         """Return the FLOP/s of all multipliers on 16-bit operands; narrower ones are not faster per element."""
         from hwmodels.pim.params import pim_params

@@ -8,7 +8,7 @@ import pytest
 
 from dse.studies.fusemax_setup import run_design
 from hwmodels.catalog import bundled, load_hardware
-from hwmodels.components import area_factor, energy_factor, load_energy_table
+from hwmodels.components import energy_factor, load_energy_table
 from hwmodels.device import Kernel
 from hwmodels.spatial.device import Spatial
 from hwmodels.spatial.product import ProductArray, blocking, product_run
@@ -141,24 +141,6 @@ def test_energy_tables_are_not_mixed_and_scale_whole() -> None:
     assert _device("gemmini").energy.model_dump() == scaled.model_dump()
     with pytest.raises(InputError, match="no scaling to 10 nm"):
         table.at_node(10)
-
-
-def test_area_factor() -> None:
-    assert area_factor(45, 7) == 0.059
-
-
-def test_area_of_fusemax_is_the_artifacts() -> None:
-    """12.2 cm2 at 45 nm; the artifact's sweep has a buffer of 256 KiB."""
-    parts = _spec("fusemax-cloud").area_mm2_by_component()
-    sweep = parts["2D array"] + parts["1D array"] + parts["buffer"] / 64
-    assert sweep == pytest.approx(1220.9, rel=0.01)
-
-
-def test_area_of_a_tpu_is_near_its_die() -> None:
-    """ISCA 2021: below 400 mm2. Units as transistors over density come out 7 % above, an fp32 unit for each adder."""
-    spec = _spec("tpu-v4i")
-    assert spec.die_area_mm2 == 400.0
-    assert sum(spec.area_mm2_by_component().values()) == pytest.approx(400.0, rel=0.1)
 
 
 def test_report_says_mapping_energy_table_and_levels() -> None:
