@@ -143,7 +143,7 @@ class PimSpec(DeviceSpec):
         return self.stacks * self.channels
 
     def area_mm2_by_component(self) -> dict[str, float]:
-        """Area of the logic added to all stacks or chips, or of the one ASIC beside them; empty where the specification does not say.
+        """Area of the logic added to all stacks, or of the one ASIC beside them; empty where the file does not say.
 
         Multipliers grow with their number and vias with the bandwidth, where the figures say what they are for; what
         the whole has beyond its parts is ``other``.
