@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hwmodels.dram.checker import check_trace
 from hwmodels.dram.controller import PAGE_POLICIES, SCHEDULERS, Controller
 from hwmodels.dram.device import Constraint, Dram
+from hwmodels.dram.energy import command_energy, run_energy
 from hwmodels.dram.requests import Stream, blocks, field_counts, parse_mapping
 from hwmodels.dram.run import DramRun, simulate
 from hwmodels.dram.standard import load_dram, standards
@@ -153,33 +154,85 @@ def test_steady_state_is_exact_for_any_mapping_and_policy(data: st.DataObject) -
 
 
 @pytest.mark.parametrize("name", STANDARDS)
-def test_more_banks_are_never_slower(name: str) -> None:
-    """Random reads over 1, 2, 4 ... banks of the same rows: each doubling helps, or costs less than one row cycle."""
+@settings(max_examples=25)
+@given(data=st.data())
+def test_more_banks_are_never_slower(name: str, data: st.DataObject) -> None:
+    """The same blocks with one bit of their row choosing the bank instead: what hit still hits, conflicts become hits.
+
+    Served in order that is never slower, but for the spacing of two activations at the end. Schedulers that reorder may
+    drain writes at another moment and then lose up to one row cycle.
+    """
     dram = load_dram(name)
-    cycles = []
-    for width in range(3):
-        mapping = f"ro8-bg{width}-co2" if width else "ro8-co2"
-        stream = Stream("random", 600, 1 << (10 + width), seed=5)
-        cycles.append(serve(dram, Controller(refresh="off", page="open"), stream, mapping).cycles)
+    scheduler = data.draw(st.sampled_from(sorted(SCHEDULERS)))
+    depth = data.draw(st.sampled_from((1, 8, 32)))
+    controller = Controller(scheduler=scheduler, refresh="off", read_queue=depth, write_queue=depth)
+    stream = dataclasses.replace(data.draw(traffic(1 << 14)), footprint_blocks=1 << 14)
+    cycles = [
+        serve(dram, controller, stream, mapping).cycles
+        for mapping in ("ro12-co2", "ro11-bg1-co2", "ro10-bg2-co2", "ro9-ba1-bg2-co2")
+    ]
+    slack = dram.timings["nRRDL"] if scheduler == "in-order" else dram.timings["nRC"]
     for fewer, more in itertools.pairwise(cycles):
-        assert more <= fewer + dram.timings["nRC"]
-    assert cycles[2] < 0.6 * cycles[0]
+        assert more <= fewer + slack
 
 
 @pytest.mark.parametrize("name", STANDARDS)
-def test_refresh_costs_its_share_of_a_saturated_stream(name: str) -> None:
-    """A stream of row hits loses the refresh time and the reopening of its rows: (tRFC + rows) / tREFI."""
+def test_random_reads_gain_from_banks(name: str) -> None:
     dram = load_dram(name)
-    mapping = interleaved(dram, 0)
-    stream = Stream("seq", 60_000, blocks(dram))
-    plain = serve(dram, Controller(refresh="off", inject_per_cycle=2), stream, mapping)
-    refreshed = serve(dram, Controller(refresh="all-bank", inject_per_cycle=2), stream, mapping)
-    blocked = dram.timings.get("nRFC", dram.timings.get("nRFCab", 0))
-    reopen = dram.timings["nRC"] + dram.timings["nCL"]
-    refreshes = refreshed.commands["REFab"] / dram.refresh_units
-    assert refreshes == refreshed.cycles // dram.timings["nREFI"]
-    lost = refreshed.cycles - plain.cycles
-    assert (blocked - reopen) * refreshes <= lost <= (blocked + 3 * reopen) * refreshes
+    stream = Stream("random", 600, 1 << 12, seed=5)
+    one, four = (
+        serve(dram, Controller(refresh="off"), stream, mapping).cycles for mapping in ("ro10-co2", "ro8-bg2-co2")
+    )
+    assert four < 0.6 * one
+
+
+def hits_of_one_row(dram: Dram, refresh: str) -> DramRun:
+    """Serve reads of one row of one bank, as fast as it gives them."""
+    columns = dict(field_counts(dram))["co"].bit_length() - 1
+    stream = Stream("seq", 40_000, dram.bursts_per_row)
+    return serve(dram, Controller(refresh=refresh, inject_per_cycle=2), stream, f"ro1-co{columns}")
+
+
+def reopening(dram: Dram, *refresh: str) -> int:
+    """Ticks from a row's last read to its next over a refresh, less those between reads anyway.
+
+    tRTP + tRP + tRFC + tRCD - tCCD; a data clock that stopped takes a command to wake, and where activations end on
+    half clocks the read waits for a whole one.
+    """
+    t = dram.timings
+    blocked, read_to_close, to_column = (
+        next(t[n] for n in names if n in t) for names in (refresh, ("nRTP", "nRTPL"), ("nRCD", "nRCDRD"))
+    )
+    extra = {"split-activate": 1, "half-clock": 2}.get(dram.slots, 0)
+    return read_to_close + t["nRP"] + blocked + to_column + extra - t["nCCDL"]
+
+
+@pytest.mark.parametrize("name", STANDARDS)
+def test_refresh_costs_what_the_closed_form_says(name: str) -> None:
+    """All banks at once, every tREFI: to the tick."""
+    dram = load_dram(name)
+    plain, refreshed = hits_of_one_row(dram, "off"), hits_of_one_row(dram, "all-bank")
+    refreshes = refreshed.cycles // dram.timings["nREFI"]
+    assert refreshes > 20
+    assert refreshed.commands["REFab"] == refreshes * dram.refresh_units
+    assert refreshed.cycles - plain.cycles == refreshes * reopening(dram, "nRFC", "nRFCab")
+
+
+@pytest.mark.parametrize("name", PER_BANK)
+def test_refresh_of_one_bank_after_another_costs_its_own_and_little_more(name: str) -> None:
+    """Only every so-many-th meets the bank that is read; others cost a slot, or a wait for their turn."""
+    dram = load_dram(name)
+    interval = Controller(refresh="per-bank").refresh_interval(dram)
+    plain, refreshed = hits_of_one_row(dram, "off"), hits_of_one_row(dram, "per-bank")
+    refreshes = refreshed.cycles // interval
+    own = -(-refreshes // dram.banks)
+    assert refreshed.commands["REFpb"] == refreshes
+    assert refreshed.commands["ACT"] == 1 + own
+    least = own * (reopening(dram, "nRFCpb") - 2)
+    assert least <= refreshed.cycles - plain.cycles <= 1.08 * least
+    assert run_energy(refreshed).refresh_J == pytest.approx(
+        refreshes / (dram.banks / dram.refresh_units) * command_energy(dram).refresh_J
+    )
 
 
 @pytest.mark.parametrize("name", STANDARDS)
