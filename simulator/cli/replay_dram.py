@@ -15,7 +15,12 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="golden runs of Ramulator 2.1, one per row (CSV)")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="golden runs of Ramulator 2.1, one per row (CSV); pattern trace:NAME: requests from a file beside",
+    )
     parser.add_argument(
         "--timings",
         type=Path,

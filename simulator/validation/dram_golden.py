@@ -9,10 +9,11 @@ from typing import Any
 
 from hwmodels.dram.controller import Controller
 from hwmodels.dram.device import Dram
-from hwmodels.dram.requests import Stream, field_counts, parse_mapping
+from hwmodels.dram.requests import Requests, Stream, field_counts, parse_mapping
 from hwmodels.dram.run import DramRun, simulate
 from hwmodels.dram.standard import load_dram, load_standard
 from hwmodels.dram.timings_file import device_key, read_timings
+from hwmodels.dram.trace_file import read_requests
 from simulator.core.errors import InputError, SpecError, SpecProblem, UnknownNameError
 from simulator.core.names import suggest
 from simulator.validation.table import Kind, Row, Table, parse_rows, read_table
@@ -179,8 +180,8 @@ def _choice(row: Row, name: str, known: dict[str, str]) -> str:
     return known[text]
 
 
-def golden_case(row: Row, devices: dict[str, Dram]) -> tuple[Dram, Controller, Stream]:
-    """Return device, controller and stream of a golden row.
+def golden_case(row: Row, devices: dict[str, Dram]) -> tuple[Dram, Controller, Requests]:
+    """Return device, controller and requests of a golden row.
 
     Raises
     ------
@@ -200,10 +201,24 @@ def golden_case(row: Row, devices: dict[str, Dram]) -> tuple[Dram, Controller, S
             raise row.error("timing", f"{key} is in no file of timings; {error}") from None
     if row.integer("n_requests") > _MOST_REQUESTS:
         raise row.error("n_requests", f"{row.integer('n_requests')} requests, at most {_MOST_REQUESTS}")
-    controller = _controller(row)
+    try:
+        parse_mapping(row.text("mapping"), field_counts(dram))
+    except InputError as error:
+        raise row.error("mapping", str(error)) from None
+    return dram, _controller(row), _requests(row)
+
+
+def _requests(row: Row) -> Requests:
+    """Return the requests of a row: of its pattern, or with ``trace:NAME`` of a trace file beside the row's."""
+    pattern = row.text("pattern")
+    if pattern.startswith("trace:"):
+        requests = read_requests(Path(row.file).parent / pattern.removeprefix("trace:"))
+        if len(requests) != row.integer("n_requests"):
+            raise row.error("n_requests", f"{row.integer('n_requests')} requests, the trace holds {len(requests)}")
+        return requests
     try:
         stream = Stream(
-            pattern=row.text("pattern"),
+            pattern=pattern,
             requests=row.integer("n_requests"),
             footprint_blocks=row.integer("footprint_blocks"),
             stride=_whole(row, "stride"),
@@ -213,10 +228,9 @@ def golden_case(row: Row, devices: dict[str, Dram]) -> tuple[Dram, Controller, S
             writes=_setting(row, "write_spec"),
             gap=_whole(row, "gap"),
         )
-        parse_mapping(row.text("mapping"), field_counts(dram))
     except InputError as error:
-        raise row.error("mapping" if "mapping" in str(error) else "pattern", str(error)) from None
-    return dram, controller, stream
+        raise row.error("pattern", str(error)) from None
+    return stream.generate()
 
 
 def _controller(row: Row) -> Controller:
@@ -235,8 +249,7 @@ def _controller(row: Row) -> Controller:
 
 
 def _compare(row: Row, devices: dict[str, Dram]) -> DramCase:
-    dram, controller, stream = golden_case(row, devices)
-    requests = stream.generate()
+    dram, controller, requests = golden_case(row, devices)
     digest = row.values.get("req_sha1_16", "")
     if digest and digest != requests.digest():
         raise row.error("req_sha1_16", f"the row's requests are not those of its pattern (ours: {requests.digest()})")

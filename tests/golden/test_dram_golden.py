@@ -14,7 +14,7 @@ from hwmodels.dram.timings_file import read_timings
 from simulator.cli import main
 from simulator.core.errors import SpecError
 from simulator.validation.dram_golden import golden_case, replay_dram
-from simulator.validation.table import Kind, parse_rows, read_table
+from simulator.validation.table import Kind, Row, parse_rows, read_table
 
 GOLDEN = Path(__file__).parent / "dram"
 STREAMS, TRACED = GOLDEN / "dram_golden.csv", GOLDEN / "dram_cmd_trace_cases.csv"
@@ -61,6 +61,12 @@ def test_bundled_standards_resolve_to_the_golden_tables(key: str) -> None:
     assert ours.tick_s == pytest.approx(golden.tick_s, rel=1e-12)
 
 
+def _rows(path: Path) -> list[Row]:
+    table = read_table(path)
+    kinds = dict.fromkeys(table.header, Kind.FREE)
+    return parse_rows(table, kinds | dict.fromkeys(("n_requests", "footprint_blocks", "cycles"), Kind.COUNT))
+
+
 def _traced_rows() -> list[dict[str, str]]:
     with TRACED.open(encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
@@ -73,13 +79,9 @@ def _commands(case: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("number", range(12), ids=[row["case_id"] for row in _traced_rows()])
 def test_every_command_is_issued_at_the_same_tick(number: int) -> None:
-    table = read_table(TRACED)
-    kinds = dict.fromkeys(table.header, Kind.FREE)
-    kinds |= {"n_requests": Kind.COUNT, "footprint_blocks": Kind.COUNT, "cycles": Kind.COUNT}
-    row = parse_rows(table, kinds)[number]
-    dram, controller, stream = golden_case(row, DEVICES)
+    row = _rows(TRACED)[number]
+    dram, controller, requests = golden_case(row, DEVICES)
     mapping = parse_mapping(row.text("mapping"))
-    requests = stream.generate()
     run = simulate(dram, controller, requests, mapping, trace=True)
     columns, rows = mapping.field("co", requests.block), mapping.field("ro", requests.block)
     ours = []
@@ -119,6 +121,19 @@ def test_a_wrong_number_is_found_and_shown(tmp_path: Path, capsys: pytest.Captur
     assert (case["expected_cycles"], case["simulated_cycles"], case["difference_cycles"]) == (126000, 126795, 795)
     assert main(["replay", "dram", str(altered(tmp_path, n_ACT="158"))]) == 1
     assert "n_ACT: expected 158, simulated 157" in capsys.readouterr().out
+
+
+def test_a_row_may_take_its_requests_from_a_trace_file(tmp_path: Path) -> None:
+    """The blocks of the row's pattern, written out, give the same run; a wrong number of them is an error."""
+    requests = golden_case(_rows(STREAMS)[0], DEVICES)[2]
+    lines = [f"{'RW'[write]} {block}" for block, write in zip(requests.block, requests.write, strict=True)]
+    (tmp_path / "own.trace").write_text("\n".join(lines), encoding="utf-8")
+    assert replay_dram(altered(tmp_path, pattern="trace:own.trace")).ok
+    (tmp_path / "own.trace").write_text("\n".join(lines[1:]), encoding="utf-8")
+    with pytest.raises(SpecError, match=r"rows\.csv:2:\d+: n_requests: 20000 requests, the trace holds 19999"):
+        replay_dram(altered(tmp_path, pattern="trace:own.trace"))
+    with pytest.raises(SpecError, match="cannot be read"):
+        replay_dram(altered(tmp_path, pattern="trace:none.trace"))
 
 
 @pytest.mark.parametrize(
