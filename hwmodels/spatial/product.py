@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hwmodels.spatial.systolic import DATAFLOWS, INPUT_STATIONARY, OUTPUT_STATIONARY, ceil_div, fold_cycles
 from simulator.core.formula import formula
 
-__all__ = ["Blocking", "ProductArray", "ProductRun", "blocking", "describe_product", "product_run"]
+__all__ = ["Blocking", "ProductArray", "ProductPlan", "ProductRun", "blocked_plan", "blocking", "product_run"]
 
 #: Bytes of a partial sum. Source: 32-bit accumulation, as in every array modelled here.
 _SUM_B = 4.0
@@ -59,6 +59,16 @@ class ProductRun(NamedTuple):
     weight_words: float
     output_words: float
     blocking: Blocking
+
+
+class ProductPlan(NamedTuple):
+    """How a product runs, whatever chose it."""
+
+    cycles: float  # of the arrays alone
+    again_B: float  # that memory moves beyond each operand and result once
+    edge_read_B: float  # out of the buffer to the arrays
+    edge_write_B: float
+    how: str
 
 
 @formula
@@ -143,6 +153,20 @@ def product_run(m: int, n: int, k: int, input_B: float, weight_B: float, array: 
     elif array.dataflow == INPUT_STATIONARY:
         inputs, weights = float(m) * k, float(n) * k * ceil_div(m, array.columns)
     return ProductRun(cycles, folds, split, inputs, weights, outputs, blocking(m, n, k, input_B, weight_B, array))
+
+
+def blocked_plan(m: int, n: int, k: int, input_B: float, weight_B: float, array: ProductArray) -> ProductPlan:
+    """Return a product in blocks and folds as a plan."""
+    run = product_run(m, n, k, input_B, weight_B, array)
+    times = run.blocking
+    sums_B = run.output_words * _SUM_B / 2.0  # written, and read back to be added to
+    return ProductPlan(
+        cycles=run.cycles,
+        again_B=(times.input_times - 1.0) * m * k * input_B + (times.weight_times - 1.0) * n * k * weight_B,
+        edge_read_B=run.input_words * input_B + run.weight_words * weight_B + sums_B,
+        edge_write_B=sums_B,
+        how=describe_product(m, n, k, run, array),
+    )
 
 
 def describe_product(m: int, n: int, k: int, run: ProductRun, array: ProductArray) -> str:

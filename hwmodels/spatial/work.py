@@ -7,15 +7,13 @@ from typing import NamedTuple
 
 from hwmodels.spatial.binding import Binding
 from hwmodels.spatial.fused_attention import AttentionRun, AttentionWork, FusedMachine, run_attention
-from hwmodels.spatial.product import ProductArray, describe_product, product_run
+from hwmodels.spatial.product import ProductArray, blocked_plan
 from hwmodels.spatial.spec import SpatialSpec
 from hwmodels.spatial.systolic import DATAFLOWS
 from workloads.formats import compute_format
 from workloads.operators import Attention, Gemm, GroupedGemm, Operator, Vector
 
 __all__ = ["SpatialWork", "compute_name", "operator_work", "roofline_work"]
-
-_SUM_B = 4.0  # bytes of a partial sum on its way to the buffer and back
 
 
 class SpatialWork(NamedTuple):
@@ -131,19 +129,16 @@ def _products(operator: Gemm | GroupedGemm, spec: SpatialSpec, count: float, m: 
         rate=array.rates[compute_name(operator, spec)],
         buffer_B=spec.buffer_B,
     )
-    n, k = operator.n, operator.k
-    run = product_run(m, n, k, input_B, weight_B, shape)
-    again_B = (run.blocking.input_times - 1.0) * m * k * input_B + (run.blocking.weight_times - 1.0) * n * k * weight_B
-    sums_B = count * run.output_words * _SUM_B / 2.0  # written, and read back to be added to
+    plan = blocked_plan(m, operator.n, operator.k, input_B, weight_B, shape)
     return _overlapped(
         operator,
         spec,
-        count * run.cycles / spec.clock_Hz,
+        count * plan.cycles / spec.clock_Hz,
         _vector_s(operator, spec),
-        again_B=count * again_B,
-        edge_B=(count * (run.input_words * input_B + run.weight_words * weight_B) + sums_B, sums_B),
+        again_B=count * plan.again_B,
+        edge_B=(count * plan.edge_read_B, count * plan.edge_write_B),
         word_B=max(input_B, weight_B),
-        how=(f"{count:g} products of " if count != 1.0 else "") + describe_product(m, n, k, run, shape),
+        how=(f"{count:g} products of " if count != 1.0 else "") + plan.how,
     )
 
 
