@@ -18,7 +18,7 @@ from dse.pareto import non_dominated
 from dse.points import simulate_points
 from dse.space.space import Constraint, Space
 
-__all__ = ["MEMORY", "Shard", "Tally", "all_constraints", "evaluate_shard", "metric_names", "to_minimise"]
+__all__ = ["MEMORY", "Shard", "Tally", "all_constraints", "comparable", "evaluate_shard", "metric_names", "to_minimise"]
 
 Column = NDArray[np.float64]
 
@@ -98,6 +98,18 @@ def to_minimise(space: Space, metrics: Mapping[str, Column]) -> NDArray[np.float
     return np.stack(columns, axis=1)
 
 
+def comparable(space: Space, indices: NDArray[np.int64], metrics: Mapping[str, Column]) -> NDArray[np.float64]:
+    """Return the objectives to be made small, so that points of different conditions do not dominate each other.
+
+    Two columns more, a number for the condition and its negative: where it differs, each is better in one of them.
+    """
+    values = to_minimise(space, metrics)
+    if not space.for_each:
+        return values
+    condition = space.condition(space.codes(indices)).astype(np.float64)
+    return np.column_stack((values, condition, -condition))
+
+
 def evaluate_shard(
     space: Space, indices: NDArray[np.int64], level: str = "analytic", tier: str = "points", keep: str = "all"
 ) -> Shard:
@@ -143,7 +155,7 @@ def judged(space: Space, indices: NDArray[np.int64], metrics: dict[str, Column],
     """Put margins, feasibility, front and tally to metrics."""
     constraints = all_constraints(space)
     margins = {constraint.name: constraint.margin(metrics[constraint.metric]) for constraint in constraints}
-    values = to_minimise(space, metrics)
+    values = comparable(space, indices, metrics)
     has_value = np.asarray(np.isfinite(values).all(axis=1), dtype=np.bool_)
     feasible = has_value.copy()
     for margin in margins.values():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dse.evaluate import Tally, all_constraints, to_minimise
 from dse.metrics import shown_metric
@@ -14,10 +15,12 @@ from dse.pareto import hypervolume, knee, reference_point
 from dse.space.axes import text_of
 from dse.space.space import Constraint, Space
 from dse.sweep import Outcome
+from simulator.core.document import Scalar
 
-__all__ = ["Point", "front_document", "highlights", "rejections", "space_text", "sweep_text"]
+__all__ = ["FrontPart", "Point", "front_document", "fronts_of", "rejections", "space_text", "sweep_text"]
 
 _SHOWN_ROWS = 12
+_SHOWN_FRONTS = 6
 _MOST_EXACT = {2: 1_000_000, 3: 3000, 4: 400}  # points on the front up to which its volume takes no more than seconds
 
 
@@ -28,6 +31,17 @@ class Point:
     why: str
     row: int  # on the front
     sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPart:
+    """The front of one condition: its rows, what stands out, and its volume up to a reference point."""
+
+    condition: str
+    rows: NDArray[np.int64]
+    highlights: tuple[Point, ...]
+    volume: float | None  # None where the front is too large to work it out in seconds
+    reference: tuple[float, ...]
 
 
 def space_text(space: Space, chosen: str) -> str:
@@ -43,7 +57,8 @@ def space_text(space: Space, chosen: str) -> str:
     for number, item in enumerate(space.derived):
         head = "derived" if number == 0 else ""
         lines.append(f"  {head:<11} {item.path} = {item.expression.text} {item.unit}".rstrip())
-    lines.append(f"  objectives  {', '.join(map(str, space.objectives))}")
+    each = f", compared for each {' and '.join(space.for_each)}" if space.for_each else ""
+    lines.append(f"  objectives  {', '.join(map(str, space.objectives))}{each}")
     limits = ", ".join(f"{c.name} ({_limit(c)})" for c in all_constraints(space))
     lines.append(f"  limits      {limits}")
     lengths = " x ".join(map(str, space.lengths))
@@ -65,12 +80,17 @@ def sweep_text(outcome: Outcome) -> str:
     stored = f", {outcome.reused:,} points were stored already" if outcome.reused else ""
     lines[0] += f" ({outcome.seconds:.1f} s, {rate:,.0f} points/s{stored})"
     lines += rejections(space, tally)
-    if len(outcome.front.indices):
-        lines += ["", *_table(outcome)]
-        lines += ["", *(f"{point.why}: {point.sentence}" for point in highlights(outcome))]
-        volume = _volume(outcome)
-        if volume is not None:
-            lines.append(volume)
+    fronts = fronts_of(outcome)
+    rows = max(_SHOWN_ROWS // max(len(fronts), 1), 1)
+    for front in fronts[:_SHOWN_FRONTS]:
+        lines += ["", *([f"for {front.condition}:"] if front.condition else []), *_table(outcome, front, rows)]
+        if len(fronts) == 1:
+            lines.append("")
+        lines += [f"{point.why}: {point.sentence}" for point in front.highlights]
+        if front.volume is not None and len(fronts) == 1:
+            lines.append(f"hypervolume {front.volume:.6g} up to {_reference(space, front)}")
+    if len(fronts) > _SHOWN_FRONTS:
+        lines.append(f"... {_SHOWN_FRONTS} of {len(fronts)} fronts; all of them in front.parquet and findings.json")
     return "\n".join(lines)
 
 
@@ -101,13 +121,13 @@ def _miss(constraint: Constraint, margin: float) -> str:
     return f"is {shown_metric(constraint.metric, value)} against {_limit(constraint)}{share}"
 
 
-def _table(outcome: Outcome) -> list[str]:
-    """Return some rows of the front, sorted by the first objective and evenly spread."""
+def _table(outcome: Outcome, part: FrontPart, most: int) -> list[str]:
+    """Return some rows of a front, sorted by the first objective and evenly spread."""
     space, front = outcome.space, outcome.front
-    order = np.argsort(to_minimise(space, front.metrics)[:, 0], kind="stable")
-    if len(order) > _SHOWN_ROWS:
-        order = order[np.unique(np.linspace(0, len(order) - 1, _SHOWN_ROWS).astype(int))]
-    settings = [space.settings(int(front.indices[row])) for row in order]
+    order = part.rows[np.argsort(to_minimise(space, front.metrics)[part.rows, 0], kind="stable")]
+    if len(order) > most:
+        order = order[np.unique(np.linspace(0, len(order) - 1, most).astype(int))]
+    settings = [_choices(space, int(front.indices[row])) for row in order]
     heads = ["point", *(o.metric for o in space.objectives), *settings[0]]
     rows = [
         [
@@ -121,9 +141,15 @@ def _table(outcome: Outcome) -> list[str]:
     table = [
         "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in [heads, *rows]
     ]
-    if len(front.indices) > len(rows):
-        table.append(f"  ... {len(rows)} of {len(front.indices):,}; all of them in front.parquet")
+    if len(part.rows) > len(rows):
+        table.append(f"  ... {len(rows)} of {len(part.rows):,}")
     return table
+
+
+def _choices(space: Space, index: int) -> dict[str, Scalar]:
+    """Return the settings of a point without what is no choice."""
+    fixed = {path for axis in space.axes if axis.name in space.for_each for path in axis.paths}
+    return {path: value for path, value in space.settings(index).items() if path not in fixed}
 
 
 def _short(value: Any) -> str:
@@ -132,53 +158,66 @@ def _short(value: Any) -> str:
     return text_of(value)
 
 
-def highlights(outcome: Outcome) -> list[Point]:
-    """Return the knee of the front and its best point by each objective, each with a sentence."""
+def fronts_of(outcome: Outcome) -> list[FrontPart]:
+    """Return the front of each condition: where nothing is compared for each value of an axis, the one front."""
     space, front = outcome.space, outcome.front
     if not len(front.indices):
         return []
-    values = to_minimise(space, front.metrics)
-    chosen = {f"best {o.metric}": int(np.argmin(values[:, i])) for i, o in enumerate(space.objectives)}
-    if len(front.indices) > 2 and len(space.objectives) > 1:
-        chosen["knee"] = knee(values)
-    return [Point(why, row, _sentence(outcome, row)) for why, row in chosen.items()]
+    codes = space.codes(front.indices)
+    condition = space.condition(codes)
+    parts = []
+    for number in np.unique(condition):
+        rows = np.flatnonzero(condition == number)
+        settings = space.settings(int(front.indices[rows[0]]))
+        paths = [path for axis in space.axes if axis.name in space.for_each for path in axis.paths]
+        told = ", ".join(f"{path} {_short(settings[path])}" for path in paths)
+        values = to_minimise(space, front.metrics)[rows]
+        reference = reference_point(values)
+        exact = values.shape[1] > 1 and len(values) <= _MOST_EXACT.get(values.shape[1], 100)
+        volume = hypervolume(values, reference) if exact else None
+        parts.append(
+            FrontPart(told, rows, tuple(_highlights(outcome, rows, values)), volume, tuple(reference.tolist()))
+        )
+    return parts
 
 
-def _sentence(outcome: Outcome, row: int) -> str:
+def _highlights(outcome: Outcome, rows: NDArray[np.int64], values: NDArray[np.float64]) -> Iterator[Point]:
+    """Yield the best point of a front by each objective, and its knee, each with a sentence."""
+    best: dict[int, list[str]] = {}
+    for number, objective in enumerate(outcome.space.objectives):
+        best.setdefault(int(np.argmin(values[:, number])), []).append(objective.metric)
+    for place, names in best.items():
+        yield Point(f"best {' and '.join(names)}", int(rows[place]), _sentence(outcome, rows, int(rows[place])))
+    if len(rows) > 2 and values.shape[1] > 1:
+        place = int(rows[knee(values)])
+        yield Point("knee", place, _sentence(outcome, rows, place))
+
+
+def _sentence(outcome: Outcome, rows: NDArray[np.int64], row: int) -> str:
     space, front = outcome.space, outcome.front
     told = []
     for objective in space.objectives:
-        column = front.metrics[objective.metric]
+        column = front.metrics[objective.metric][rows]
         best = float(column.max() if objective.maximise else column.min())
-        value = float(column[row])
+        value = float(front.metrics[objective.metric][row])
         behind = abs(value / best - 1.0) if best else 0.0
-        told.append(
-            f"{objective.metric} {shown_metric(objective.metric, value)}"
-            + (f" ({behind:.0%} {'below' if objective.maximise else 'above'} the best)" if behind >= 0.005 else "")
-        )
-    settings = space.settings(int(front.indices[row]))
+        side = "below" if objective.maximise else "above"
+        distance = f" ({behind:.0%} {side} the best)" if behind >= 0.005 else ""
+        told.append(f"{objective.metric} {shown_metric(objective.metric, value)}{distance}")
+    settings = _choices(space, int(front.indices[row]))
     with_values = ", ".join(f"{path} {_short(value)}" for path, value in settings.items())
     return f"point {front.indices[row]} has {', '.join(told)}, with {with_values}"
 
 
-def _volume(outcome: Outcome) -> str | None:
-    """Say the hypervolume and its reference point."""
-    space = outcome.space
-    values = to_minimise(space, outcome.front.metrics)
-    objectives = values.shape[1]
-    if objectives < 2 or len(values) > _MOST_EXACT.get(objectives, 100):
-        return None
-    reference = reference_point(values)
-    shown = ", ".join(
-        f"{o.metric} {-r if o.maximise else r:.4g}" for o, r in zip(space.objectives, reference, strict=True)
-    )
-    return f"hypervolume {hypervolume(values, reference):.6g} up to {shown}"
+def _reference(space: Space, part: FrontPart) -> str:
+    shown = zip(space.objectives, part.reference, strict=True)
+    return ", ".join(f"{o.metric} {-value if o.maximise else value:.4g}" for o, value in shown)
 
 
 def front_document(outcome: Outcome) -> dict[str, Any]:
-    """Return the findings as plain data for JSON: counts, rejections, highlights, hypervolume."""
+    """Return the findings as plain data for JSON: counts, rejections, fronts with highlights and hypervolume."""
     tally, space = outcome.tally, outcome.space
-    document: dict[str, Any] = {
+    return {
         "schema": "ridgeline/findings/v1",
         "name": space.name,
         "question": space.question,
@@ -191,9 +230,20 @@ def front_document(outcome: Outcome) -> dict[str, Any]:
         "nearest": dict(tally.nearest),
         "closest": None if tally.closest is None else list(tally.closest),
         "objectives": {o.metric: "max" if o.maximise else "min" for o in space.objectives},
-        "highlights": [_highlight(outcome, point) for point in highlights(outcome)],
+        "fronts": [_front_part(outcome, part) for part in fronts_of(outcome)],
     }
-    return document
+
+
+def _front_part(outcome: Outcome, part: FrontPart) -> dict[str, Any]:
+    names = [o.metric for o in outcome.space.objectives]
+    signs = [-1.0 if o.maximise else 1.0 for o in outcome.space.objectives]
+    return {
+        "for": part.condition,
+        "points": outcome.front.indices[part.rows].tolist(),
+        "hypervolume": part.volume,
+        "reference": {n: s * r for n, s, r in zip(names, signs, part.reference, strict=True)},
+        "highlights": [_highlight(outcome, point) for point in part.highlights],
+    }
 
 
 def _highlight(outcome: Outcome, point: Point) -> Mapping[str, Any]:

@@ -35,22 +35,34 @@ METRICS: Mapping[str, Metric] = {
     "memory_B": Metric("asked for on the fullest device", lambda r: r.memory.total_B),
     "memory_fill": Metric("share of the usable memory asked for", lambda r: r.memory.total_B / r.memory.usable_B),
     "devices": Metric("in use", lambda r: float(r.parallel.devices)),
-    "die_area_mm2": Metric("of one device", lambda r: _die(r.system.device)[0]),
-    "area_mm2": Metric("of all dies", lambda r: _of_all(r, _die(r.system.device)[0])),
-    "cost_USD": Metric("to make dies, memory and packages", lambda r: _of_all(r, _die(r.system.device)[1])),
-    "price_USD": Metric("as specified", lambda r: _of_all(r, getattr(r.system.device, "price_USD", None))),
+    "die_area_mm2": Metric("of one device, of the first unit", lambda r: _die(r.system.units[0].device)[0]),
+    "area_mm2": Metric("of all dies", lambda r: _of_all(r, lambda device: _die(device)[0])),
+    "cost_USD": Metric("to make dies, memory and packages", lambda r: _of_all(r, lambda device: _die(device)[1])),
+    "price_USD": Metric("as specified, without hosts", lambda r: _of_all(r, lambda device: device.price_USD)),
 }
 
 
-def _of_all(report: Report, value: float | None) -> float | None:
-    return None if value is None else value * report.parallel.devices
+def _of_all(report: Report, read: Callable[[DeviceSpec], float | None]) -> float | None:
+    """Add up all devices in use; with several units, the others go along with those of the first."""
+    first, *others = report.system.units
+    total = 0.0
+    for unit, per_rank in ((first, 1.0), *((unit, unit.count / first.count) for unit in others)):
+        value = read(unit.device)
+        if value is None:
+            return None
+        total += value * per_rank * report.parallel.devices
+    return total
 
 
 def _die(device: DeviceSpec) -> tuple[float | None, float | None]:
-    """Return area and manufacturing cost of one device; the area as specified where nothing is known of its process."""
+    """Return area and manufacturing cost of one device.
+
+    The area is that of its components where they are modelled, otherwise as specified; other devices than GPUs have no
+    cost.
+    """
     silicon = silicon_of(device) if isinstance(device, GpuSpec) else None
     if silicon is None or not isinstance(device, GpuSpec):
-        return getattr(device, "die_area_mm2", None), None
+        return sum(device.area_mm2_by_component().values()) or device.die_area_mm2, None
     area_mm2 = float(die_area_mm2(die_inputs(device), silicon))
     return area_mm2, float(manufacturing_cost_USD(area_mm2, device.hbm.capacity_B, silicon))
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.engines import Engine, open_engine
-from dse.evaluate import Shard, Tally, evaluate_shard, judged, metric_names, to_minimise
+from dse.evaluate import Shard, Tally, comparable, evaluate_shard, judged, metric_names
 from dse.explorers import Explorer, open_explorer
 from dse.metrics import shown_metric
 from dse.pareto import Front
@@ -105,7 +105,7 @@ class Progress:
         """Say the best value so far of each objective."""
         if not len(self.front):
             return "nothing feasible yet"
-        best = self.front.values.min(axis=0)
+        best = self.front.values.min(axis=0)[: len(self.objectives)]
         return ", ".join(
             f"{o.metric} {shown_metric(o.metric, float(-v if o.maximise else v))}"
             for o, v in zip(self.objectives, best, strict=True)
@@ -156,7 +156,9 @@ def run_sweep(plan: Plan, report: Callable[[Progress], None] = lambda progress: 
     started = time.monotonic()
     with store.locked(plan.identity(), plan.run, plan.source, plan.resume):
         objectives = plan.space.objectives
-        progress = Progress(explorer.total, started, objectives, Front(len(objectives)))
+        progress = Progress(
+            explorer.total, started, objectives, Front(len(objectives) + (2 if plan.space.for_each else 0))
+        )
         with open_engine(plan.engine, plan.workers, plan.address) as engine:
             runner = _Runner(plan, store, engine, progress, report)
             try:
@@ -192,7 +194,7 @@ class _Runner:
             if explorer.adaptive:
                 self._finish(0, keep_results=True)
                 shards = [self.results[n] for n in sorted(self.results)]
-                values = np.concatenate([to_minimise(self.plan.space, shard.metrics) for shard in shards])
+                values = np.concatenate([comparable(self.plan.space, s.indices, s.metrics) for s in shards])
                 explorer.tell(indices, values, np.concatenate([_violation(shard) for shard in shards]))
                 self.results.clear()
         self._finish(0, keep_results=False)
@@ -233,7 +235,7 @@ class _Runner:
         if keep_results:
             self.results[number] = shard
         best = shard.take(shard.front)
-        progress.front.add(best.indices, to_minimise(self.plan.space, best.metrics))
+        progress.front.add(best.indices, comparable(self.plan.space, best.indices, best.metrics))
         self.fronts |= dict.fromkeys(best.indices.tolist(), number)
         self.fronts = {index: self.fronts[index] for index in progress.front.indices.tolist()}
         self.report(progress)

@@ -37,7 +37,7 @@ class Nsga2:
         self._lengths = np.array(space.lengths, dtype=np.int64)
         self._asked: set[int] = set()
         self._codes = np.empty((0, len(space.axes)), dtype=np.int64)
-        self._values = np.empty((0, len(space.objectives)))
+        self._values = np.empty((0, len(space.objectives) + (2 if space.for_each else 0)))
         self._violation = np.empty(0)
         self._place = np.empty(0, dtype=np.int64)
 

@@ -65,4 +65,4 @@ class Tpe:
                 self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
                 continue
             trial.set_constraint("broken", float(broken))
-            self._study.tell(trial, row.tolist())
+            self._study.tell(trial, row[: len(self.space.objectives)].tolist())

@@ -15,7 +15,7 @@ from dse.space.expression import Expression, ExpressionError, in_order, parse_ex
 from dse.space.order import in_compiled_order
 from dse.space.paths import check_base, check_value
 from dse.space.space import MOST_POINTS, Constraint, Derived, Objective, Search, Space
-from simulator.core.document import Node, Place, read_tree
+from simulator.core.document import Node, Place, Scalar, read_tree
 from simulator.core.errors import SpecError
 from simulator.core.names import match_name, suggest
 from simulator.core.specfile import SpecRecord, shown, validate
@@ -54,7 +54,7 @@ class BaseSpec(SpecRecord):
 
     model: str
     hardware: str
-    set: dict[str, str | int | float | bool] = Field(default_factory=dict)  # overrides, as after --set
+    set: dict[str, str | int | float | bool | None] = Field(default_factory=dict)  # overrides, as after --set
     run: RunSpec = RunSpec()
 
 
@@ -82,6 +82,7 @@ class SweepSpec(SpecRecord):
     metrics: dict[str, str] = Field(default_factory=dict)
     objectives: Annotated[dict[str, Literal["min", "max"]], Field(min_length=1)]
     constraints: dict[str, Any] = Field(default_factory=dict)
+    for_each: Annotated[tuple[str, ...], Field(strict=False)] = ()  # names of axes: a front for each of their values
     search: SearchSpec = SearchSpec()
 
 
@@ -123,9 +124,9 @@ def load_space(name_or_path: str | Path, beside: Path | None = None) -> Space:
     overrides = dict(spec.base.set)
     check_base(model, hardware, overrides, run, root.at(("base",)), problems)
     if not problems:
-        _check_paths(axes, model, hardware, problems)
+        _check_paths(axes, model, hardware, overrides, problems)
     known = _numbers(axes, run)
-    derived = _derived(root, spec, axes, known, problems)
+    derived = _derived(root, spec, axes, known, [(model, hardware)], problems)
     known |= {item.path for item in derived}
     metrics = _metrics(root, spec, known, problems)
     space = Space(
@@ -141,6 +142,7 @@ def load_space(name_or_path: str | Path, beside: Path | None = None) -> Space:
         metrics=metrics,
         objectives=_objectives(root, spec, metrics, problems),
         constraints=_constraints(root, metrics, problems),
+        for_each=_for_each(root, spec, axes, problems),
         search=Search(**spec.search.model_dump(by_alias=False)),
     )
     if axes and space.size > MOST_POINTS:
@@ -199,7 +201,13 @@ def _axes(root: Node, problems: SpaceProblems) -> list[Axis]:
     return axes
 
 
-def _check_paths(axes: list[Axis], base_model: str, base_hardware: str, problems: SpaceProblems) -> None:
+def _check_paths(
+    axes: list[Axis],
+    base_model: str,
+    base_hardware: str,
+    overrides: Mapping[str, Scalar],
+    problems: SpaceProblems,
+) -> None:
     """Try the values of every axis on the base, one at a time: each must be one that its field takes."""
     choices = {path: axis.column(path) for axis in axes for path in axis.paths if path in ("model", "hardware")}
     bases = [
@@ -212,7 +220,7 @@ def _check_paths(axes: list[Axis], base_model: str, base_hardware: str, problems
             values = axis.column(path)
             tried = values if isinstance(values[0], str) and number_of(values[0]) is None else (values[0], values[-1])
             for value in dict.fromkeys(tried):
-                message = check_value(path, value, bases, RunSpec)
+                message = check_value(path, value, bases, overrides, RunSpec)
                 if message is not None:
                     problems.add(axis.place, f"axes.{path}", message)
                     break
@@ -235,7 +243,14 @@ def _parse(text: object, known: set[str], node: Node, where: str, problems: Spac
         return None
 
 
-def _derived(root: Node, spec: SweepSpec, axes: list[Axis], known: set[str], problems: SpaceProblems) -> list[Derived]:
+def _derived(
+    root: Node,
+    spec: SweepSpec,
+    axes: list[Axis],
+    known: set[str],
+    bases: list[tuple[str, str]],
+    problems: SpaceProblems,
+) -> list[Derived]:
     """Read the derived values in the order in which they can be worked out."""
     varied = {path: axis.name for axis in axes for path in axis.paths}
     found: dict[str, tuple[Expression, str]] = {}
@@ -257,7 +272,7 @@ def _derived(root: Node, spec: SweepSpec, axes: list[Axis], known: set[str], pro
         expression = _parse(given, known | set(spec.derived), node, where, problems)
         if expression is not None:
             found[path] = (expression, unit.value)
-            message = check_value(path, None, [(spec.base.model, spec.base.hardware)], RunSpec)
+            message = check_value(path, None, bases, {}, RunSpec)
             if message is not None:
                 problems.add(node.place, where, message)
     try:
@@ -299,6 +314,16 @@ def _objectives(
     for name in spec.objectives:
         _is_metric(name, metrics, root.at(("objectives", name)), f"objectives.{name}", problems)
     return tuple(Objective(name, sense == "max") for name, sense in spec.objectives.items())
+
+
+def _for_each(root: Node, spec: SweepSpec, axes: list[Axis], problems: SpaceProblems) -> tuple[str, ...]:
+    known = [axis.name for axis in axes]
+    for number, name in enumerate(spec.for_each):
+        if name not in known:
+            near = suggest(name, known, most=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            problems.add(root.at(("for_each", number)).place, "for_each", f"no axis is called {name!r} ({hint})")
+    return spec.for_each
 
 
 def _constraints(root: Node, metrics: Mapping[str, Any], problems: SpaceProblems) -> tuple[Constraint, ...]:

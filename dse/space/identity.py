@@ -35,6 +35,7 @@ def space_hash(space: Space) -> str:
             "derived": [[item.path, item.expression.text, item.unit] for item in space.derived],
             "metrics": {name: expression.text for name, expression in space.metrics.items()},
             "objectives": [[o.metric, o.maximise] for o in space.objectives],
+            "for_each": list(space.for_each),
             "constraints": [[c.name, c.metric, c.limit, c.at_most] for c in space.constraints],
         }
     )

@@ -76,10 +76,7 @@ def check_base(
     problems: SpaceProblems,
 ) -> None:
     """Load what the base names, noting what is wrong with it."""
-    texts = [f"{path}={text_of(value)}" for path, value in overrides.items()]
-    of_model = [text.removeprefix("model.") for text in texts if text.startswith("model.")]
-    of_profile = [text.removeprefix("profile.") for text in texts if text.startswith("profile.")]
-    of_hardware = [text for text in texts if not text.startswith(("model.", "profile."))]
+    of_model, of_profile, of_hardware = _split(overrides)
     profile = str(run.get("profile", "ideal"))
     checks: list[tuple[str, Callable[[], object]]] = [
         ("model", lambda: load_model(model, of_model)),
@@ -94,7 +91,21 @@ def check_base(
             problems.add(node.at(tuple(key.split("."))).place, f"base.{key}", _reason(error))
 
 
-def check_value(path: str, value: Scalar, bases: Sequence[tuple[str, str]], run_record: type[BaseModel]) -> str | None:
+def _split(overrides: Mapping[str, Scalar]) -> tuple[list[str], list[str], list[str]]:
+    """Return overrides as text, those of the model, the profile and the hardware apart."""
+    texts = [f"{path}={text_of(value)}" for path, value in overrides.items()]
+    of_model = [text.removeprefix("model.") for text in texts if text.startswith("model.")]
+    of_profile = [text.removeprefix("profile.") for text in texts if text.startswith("profile.")]
+    return of_model, of_profile, [text for text in texts if not text.startswith(("model.", "profile."))]
+
+
+def check_value(
+    path: str,
+    value: Scalar,
+    bases: Sequence[tuple[str, str]],
+    overrides: Mapping[str, Scalar],
+    run_record: type[BaseModel],
+) -> str | None:
     """Return what is wrong with giving ``path`` a value on every one of ``bases`` (model, hardware); None if nothing.
 
     A value of None only asks whether there is such a path.
@@ -104,7 +115,7 @@ def check_value(path: str, value: Scalar, bases: Sequence[tuple[str, str]], run_
         return None if rest.isidentifier() else "a variable is written var.name"
     if head == "run":
         return _check_run(rest, value, run_record)
-    reasons = [_check_on(path, value, model, hardware) for model, hardware in bases]
+    reasons = [_check_on(path, value, model, hardware, overrides) for model, hardware in bases]
     return None if None in reasons else reasons[0]
 
 
@@ -125,21 +136,22 @@ def _check_run(name: str, value: Scalar, record: type[BaseModel]) -> str | None:
     return None
 
 
-def _check_on(path: str, value: Scalar, model: str, hardware: str) -> str | None:
+def _check_on(path: str, value: Scalar, model: str, hardware: str, overrides: Mapping[str, Scalar]) -> str | None:
     """Try one value on one base."""
-    head, _, rest = path.partition(".")
+    head = path.partition(".")[0]
     probe = "0" if value is None else text_of(value)
+    of_model, of_profile, of_hardware = _split({**overrides, path: probe})
     try:
         if path == "model":
             load_model(probe)
         elif path == "hardware":
             load_hardware(probe)
         elif head == "model":
-            load_model(model, [f"{rest}={probe}"])
+            load_model(model, of_model)
         elif head == "profile":
-            load_profile("ideal", [f"{rest}={probe}"])
+            load_profile("ideal", of_profile)
         else:
-            load_hardware(hardware, [f"{path}={probe}"])
+            load_hardware(hardware, of_hardware)
     except RidgelineError as error:
         reason = _reason(error)
         # Without a value to try, only a path that is not there is a mistake.

@@ -101,6 +101,7 @@ class Space:
     metrics: Mapping[str, Expression]
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
+    for_each: tuple[str, ...] = ()  # axes that are no choice: each of their values has a front of its own
     search: Search = field(default_factory=Search)
 
     @property
@@ -158,6 +159,14 @@ class Space:
                     texts = np.array([text_of(value) for value in axis.column(path)], dtype=object)
                     found[path] = texts[codes[:, position]]
         return found
+
+    def condition(self, codes: Codes) -> NDArray[np.int64]:
+        """Return a number for what is no choice at each point: points are compared where it is equal."""
+        number = np.zeros(len(codes), dtype=np.int64)
+        for position, axis in enumerate(self.axes):
+            if axis.name in self.for_each:
+                number = number * len(axis) + codes[:, position]
+        return number
 
     def settings(self, index: int) -> dict[str, Scalar]:
         """Return what each varied or derived path is at one point, as it is written in files."""

@@ -146,6 +146,12 @@ def test_columns_are_the_settings_of_each_point(tmp_path: Path) -> None:
         ("energy_J * latency_s", "energy * latency_s", 21, "no value is called 'energy'"),
         ("hbm.capacity: 141 GB}", "hbm.capacty: 141 GB}", 16, "must name the same paths as the first position"),
         ("- {hbm.type: HBM3, hbm.capacity: 80 GB}", "- {hbm.type: HBM3, run.kv: fp8}", 16, "must name the same paths"),
+        (
+            "objectives:",
+            "for_each: [run.bach]\nobjectives:",
+            22,
+            "no axis is called 'run.bach' (did you mean 'run.batch'?)",
+        ),
         ("schema: ridgeline/space/v1", "schema: ridgeline/space/v9", 1, "ridgeline/space/v1"),
     ],
 )

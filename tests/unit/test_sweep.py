@@ -84,7 +84,9 @@ def test_a_sweep_and_what_it_says(tmp_path: Path) -> None:
     assert "24 points" in text
     assert "refused 12: " in text
     document = front_document(outcome)
-    assert {h["why"] for h in document["highlights"]} >= {"best tpot_s", "best tokens_per_s"}
+    (front,) = document["fronts"]
+    assert {"best tpot_s", "best tokens_per_s"} <= {highlight["why"] for highlight in front["highlights"]}
+    assert front["hypervolume"] > 0
     assert json.dumps(document, allow_nan=False)
     assert "hbm.bandwidth" in space_text(plan.space, "all")
     assert "24 points = 3 x 2 x 4" in space_text(plan.space, "all")
@@ -114,6 +116,19 @@ def test_the_front_is_the_same_whatever_is_kept(keep: str, tmp_path: Path, quick
     outcome = run_sweep(replace(plan, search=replace(plan.search, keep=keep)))
     assert outcome.front.indices.tolist() == everything.front.indices.tolist()
     assert outcome.tally == everything.tally
+
+
+def test_conditions_have_fronts_of_their_own(tmp_path: Path, quick: None) -> None:
+    outcome = run_sweep(plan_of(tmp_path / "out", FILE.replace("objectives:", "for_each: [run.batch]\nobjectives:")))
+    codes = outcome.space.codes(outcome.front.indices)
+    for code, batch in enumerate((1, 4, 16)):
+        alone = FILE.replace("[1, 4, 16]", f"[{batch}]")
+        single = run_sweep(plan_of(tmp_path / f"batch{batch}", alone))
+        mine = outcome.front.metrics["tpot_s"][codes[:, 0] == code]
+        assert sorted(mine) == sorted(single.front.metrics["tpot_s"])
+    text = sweep_text(outcome)
+    assert "for run.batch 4:" in text
+    assert [front["for"] for front in front_document(outcome)["fronts"]] == [f"run.batch {b}" for b in (1, 4, 16)]
 
 
 def test_killed_at_any_moment(tmp_path: Path, quick: None) -> None:
