@@ -13,11 +13,8 @@ from importlib import import_module
 from typing import cast
 
 from hwmodels.device import Device, Level
-from hwmodels.gpu.spec import GpuSpec
 from hwmodels.network import Network
 from hwmodels.parts import DeviceSpec
-from hwmodels.pim.spec import PimSpec
-from hwmodels.spatial.spec import SpatialSpec
 
 __all__ = ["DEVICE_KINDS", "DeviceKind", "build_device", "references"]
 
@@ -26,28 +23,37 @@ __all__ = ["DEVICE_KINDS", "DeviceKind", "build_device", "references"]
 class DeviceKind:
     """One kind of device."""
 
-    record: type[DeviceSpec]
-    builder: str  # "module:function" of (record, network, level) -> Device, imported when a device is built
+    spec: str  # "module:class" of its record, and
+    builder: str  # "module:function" of (record, network, level) -> Device: both imported when they are needed
     checked: str  # what its results were compared with, where no band is known
     shares: bool = False  # its builder takes ``owns_memory=False``, for a unit in another device's memory
     references: Mapping[str, str] = field(default_factory=dict)  # keys that hold another specification: its folder
+
+    def record(self) -> type[DeviceSpec]:
+        """Return the record of its specifications."""
+        return cast(type[DeviceSpec], _imported(self.spec))
+
+
+def _imported(name: str) -> object:
+    module, _, inside = name.partition(":")
+    return getattr(import_module(module), inside)
 
 
 #: The kinds by name, which is also the folder of their specifications; a file that does not say ``type`` is the first.
 DEVICE_KINDS: Mapping[str, DeviceKind] = {
     "gpu": DeviceKind(
-        GpuSpec,
+        "hwmodels.gpu.spec:GpuSpec",
         "hwmodels.gpu.device:build_gpu",
         "kernels were compared with measurements (`ridgeline validate --level cycle`), whole runs were not",
     ),
     "pim": DeviceKind(
-        PimSpec,
+        "hwmodels.pim.spec:PimSpec",
         "hwmodels.pim.device:build_pim",
         "command programs were compared with other simulators (`ridgeline replay pim`), whole runs were not",
         shares=True,
     ),
     "spatial": DeviceKind(
-        SpatialSpec,
+        "hwmodels.spatial.spec:SpatialSpec",
         "hwmodels.spatial.device:build_spatial",
         "cycles of products and fused attention were compared with other simulators (`ridgeline replay systolic`, "
         "`ridgeline reproduce fusemax`), whole runs were not",
@@ -75,8 +81,7 @@ def build_device(spec: DeviceSpec, network: Network, level: Level, owns_memory: 
         If its kind has no such level.
     """
     kind = DEVICE_KINDS[spec.type]
-    module, _, function = kind.builder.partition(":")
-    build = cast(Callable[..., Device], getattr(import_module(module), function))
+    build = cast(Callable[..., Device], _imported(kind.builder))
     if kind.shares and not owns_memory:
         return build(spec, network, level, owns_memory=False)
     return build(spec, network, level)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
-
 from hwmodels.kinds import DEVICE_KINDS
 from hwmodels.spec import SystemSpec
 from simulator.core.specfile import KINDS
@@ -14,7 +11,7 @@ from simulator.core.specfile import KINDS
 __all__ = ["hardware_schema"]
 
 #: Records that may start from another with ``base`` or be given by name alone.
-_DEVICES = tuple(kind.record.__name__ for kind in DEVICE_KINDS.values())
+_DEVICES = tuple(kind.spec.rpartition(":")[2] for kind in DEVICE_KINDS.values())
 _NAMED = (*_DEVICES, "EnergyTable", "LinkSpec", "StorageSpec", "HostSpec", "SystemSpec")
 
 _ABOUT: dict[str, Any] = {
@@ -31,7 +28,9 @@ def hardware_schema() -> dict[str, Any]:
     Quantities are strings with their unit or ``{value, source, kind, note}``; any mapping may state a source for the
     numbers below it; a specification with a ``base`` need not be complete.
     """
-    schema = TypeAdapter(SystemSpec).json_schema(schema_generator=GenerateJsonSchema)
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(SystemSpec).json_schema()
     definitions: dict[str, dict[str, Any]] = schema.pop("$defs")
     definitions["SystemSpec"] = schema
     for name, definition in definitions.items():
@@ -52,7 +51,6 @@ def hardware_schema() -> dict[str, Any]:
 
 def _writable(field: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a field as it may be written, which is more than what it is read into."""
-    field = {"anyOf" if key == "oneOf" else key: value for key, value in field.items() if key != "discriminator"}
     text = str(field)
     if any(f"#/$defs/{name}'" in text for name in _NAMED):
         return {"anyOf": [{"type": "string", "description": "the name of a bundled specification"}, field]}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel, GetCoreSchemaHandler
+    from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = ["ONE_OF", "OneOf", "is_tag"]
+__all__ = ["ONE_OF", "OneOf"]
 
 #: The type of pydantic's error about a key that names no record.
 ONE_OF = "one_of"
@@ -18,35 +18,44 @@ ONE_OF = "one_of"
 
 @dataclass(frozen=True)
 class OneOf:
-    """Annotation of a field whose record is chosen by ``key``: ``Annotated[DeviceSpec, OneOf({"gpu": GpuSpec})]``.
+    """Annotation of a field whose record is chosen by ``key``: ``Annotated[DeviceSpec, OneOf({"gpu": gpu_record})]``.
 
-    Where a file does not say the key, the record is the first.
+    Records are given by functions that return them, so that only those a file uses are loaded. Where a file does not
+    say the key, the record is the first.
     """
 
-    records: Mapping[str, type[BaseModel]]
+    loaders: Mapping[str, Callable[[], type[BaseModel]]]
     key: str = "type"
 
+    def records(self) -> list[type[BaseModel]]:
+        """Load and return every record."""
+        return [load() for load in self.loaders.values()]
+
+    def read(self, value: Any) -> BaseModel:
+        """Return the record that a value holds or describes; pydantic puts its errors below the field.
+
+        Raises
+        ------
+        PydanticCustomError
+            If the key names no record.
+        ValidationError
+            If the value is not what its record wants.
+        """
+        from pydantic_core import PydanticCustomError
+
+        given = value.get(self.key) if isinstance(value, Mapping) else getattr(value, self.key, None)
+        name = next(iter(self.loaders)) if given is None else given
+        if not isinstance(name, str) or name not in self.loaders:
+            about = {"known": ", ".join(self.loaders), "key": self.key}
+            raise PydanticCustomError(ONE_OF, "expected one of {known}", about)
+        return self.loaders[name]().model_validate(value)
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return pydantic's schema of a union told apart by its tags."""
+        """Return pydantic's schema of a value that :meth:`read` reads."""
         from pydantic_core import core_schema
 
-        return core_schema.tagged_union_schema(
-            {_tag(name): handler.generate_schema(record) for name, record in self.records.items()},
-            self._choose,
-            custom_error_type=ONE_OF,
-            custom_error_message="expected one of {known}",
-            custom_error_context={"known": ", ".join(self.records), "key": self.key},
-        )
+        return core_schema.no_info_plain_validator_function(self.read)
 
-    def _choose(self, value: Any) -> str:
-        given = value.get(self.key) if isinstance(value, Mapping) else getattr(value, self.key, None)
-        return _tag(next(iter(self.records)) if given is None else str(given))
-
-
-def _tag(name: str) -> str:
-    return f"<{name}>"
-
-
-def is_tag(step: str | int) -> bool:
-    """Tell the name of a choice, which pydantic puts into the path of an error, from the keys of a file."""
-    return isinstance(step, str) and step.startswith("<")
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the JSON Schema of any of the records."""
+        return {"anyOf": [handler(record.__pydantic_core_schema__) for record in self.records()]}

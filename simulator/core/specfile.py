@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from simulator.core.document import Node, Place, parse_scalar, read_tree
 from simulator.core.errors import InputError, SpecError, SpecProblem
 from simulator.core.names import suggest
-from simulator.core.one_of import ONE_OF, OneOf, is_tag
+from simulator.core.one_of import ONE_OF, OneOf
 
 __all__ = [
     "KINDS",
@@ -225,7 +225,7 @@ def _problems(error: ValidationError, tree: Node, record: type[BaseModel]) -> It
     if len(details) > _SHOWN_PROBLEMS:
         yield SpecProblem(*tree.place, "", f"{len(details)} problems, of which the first {_SHOWN_PROBLEMS} are shown")
     for detail in details[:_SHOWN_PROBLEMS]:
-        path = tuple(step for step in detail["loc"] if not is_tag(step))
+        path = tuple(detail["loc"])
         kind, value = detail["type"], detail["input"]
         if kind == "too_short" and any(d["loc"][: len(path)] == path and d is not detail for d in details):
             continue  # a list counts as empty when its only item is wrong, which is said elsewhere
@@ -255,7 +255,7 @@ def field_paths(record: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     for name, info in record.model_fields.items():
         inner, stars = _inside(info.annotation)
         path = (info.alias or name, *["*"] * stars)
-        choices = next((mark.records.values() for mark in info.metadata if isinstance(mark, OneOf)), None)
+        choices = next((mark.records() for mark in info.metadata if isinstance(mark, OneOf)), None)
         if inner is None:
             yield path
         else:
