@@ -282,6 +282,29 @@ def _against_table(rows: Sequence[Mapping[str, str]], runs: Mapping[Key, EndToEn
                 tolerance=tolerance,
                 note="" if tolerance is not None else _fitted(ratios),
             )
+        yield from _einsums_against_table(own, design, runs, file)
+
+
+def _einsums_against_table(
+    own: Sequence[Mapping[str, str]], design: str, runs: Mapping[Key, EndToEnd], file: str
+) -> Iterator[Comparison]:
+    """Yield the worst row of what each einsum uses of the 2D array."""
+    ratios = []
+    for row in own:
+        run = runs[design, str(row["model"]), int(_number(row, "seq_len", file))].attention
+        for column in (name for name in row if name.startswith("util2d_") and row[name]):
+            names = column.removeprefix("util2d_").split("_or_")
+            name = next(name for name in names if name in run.cycles)
+            use = run.cycles[name] / study_setup().machine.clock_Hz / run.time_s
+            ratios.append(use / _number(row, column, file))
+    if ratios:
+        yield Comparison(
+            what=f"{design}, use of the 2D array by einsum, worst of {len(ratios)}",
+            reported=1.0,
+            simulated=max(ratios, key=lambda ratio: abs(ratio - 1.0)),
+            source=f"{_ARTIFACT}, {file}",
+            tolerance=_EXACT,
+        )
 
 
 def _fitted(ratios: Sequence[float]) -> str:

@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dse.plots.bars import plot_speedups
+from dse.plots.bars import plot_breakdown, plot_speedups
 from dse.plots.curves import plot_curves
 from dse.studies.fusemax_setup import EndToEnd, study_setup
 from dse.studies.study import StudyFigure
+from hwmodels.spatial.binding import load_binding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["study_figures"]
+
+#: Model and length of the figure by einsum.
+_SHOWN = ("BERT", 65536)
 
 _Runs = Mapping[tuple[str, str, int], EndToEnd]
 
@@ -32,9 +36,17 @@ def study_figures(runs: _Runs, sweep: Sequence[Mapping[str, Any]]) -> list[Study
         }
         for (name, model, length), result in runs.items()
     ]
+    einsums = [
+        {"design": name, "einsum": einsum, "use_2d": cycles / study_setup().machine.clock_Hz / result.attention.time_s}
+        for (name, model, length), result in runs.items()
+        if (model, length) == _SHOWN
+        for einsum, cycles in result.attention.cycles.items()
+        if einsum in load_binding(study_setup().designs[name].binding).on_2d
+    ]
     front = [{key: row[key] for key in ("model", "columns", "area_mm2", "latency_s")} for row in sweep]
     return [
         StudyFigure(name="utilisation", rows=use, draw=partial(_draw_use, use)),
+        StudyFigure(name="utilisation-by-einsum", rows=einsums, draw=partial(_draw_einsums, einsums)),
         StudyFigure(name="attention-speedup", rows=speed, draw=partial(_draw_ratios, speed, "speed-up over FLAT")),
         StudyFigure(name="attention-energy", rows=energy, draw=partial(_draw_ratios, energy, "energy over FLAT")),
         StudyFigure(name="area-latency", rows=front, draw=partial(_draw_front, front)),
@@ -89,6 +101,17 @@ def _draw_use(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_ylim(0.0, 1.05)
         if axes is not panels[0]:
             axes.get_legend().remove()
+    return figure
+
+
+def _draw_einsums(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(4.5, 2.8), layout="constrained")
+    bars: dict[str, dict[str, float]] = {}
+    for row in rows:
+        bars.setdefault(row["design"], {})[row["einsum"]] = row["use_2d"]
+    plot_breakdown(axes, bars, "use of the 2D array, BERT, 64K")
     return figure
 
 
