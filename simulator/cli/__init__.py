@@ -23,6 +23,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "simulate": "simulate a model on hardware: latency, throughput, energy, memory",
     "compare": "put several systems side by side for one model",
+    "serve": "serve a stream of requests on a cluster: latencies, goodput, power, cost, capacity",
     "show": "list or show bundled models, hardware, formats and profiles",
     "schema": "print the JSON Schema of hardware and model files, or of the report",
     "sweep": "explore a design space: fronts, limits, what comes closest",

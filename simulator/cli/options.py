@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from simulator.api.report import Report
 
-__all__ = ["add_request", "simulate_request"]
+__all__ = ["add_formats", "add_modelling", "add_parallelism", "add_request", "simulate_request", "whole_number"]
 
 _PARALLELISM = (
     ("tp", "each layer split over N devices (tensor parallelism)"),
@@ -21,35 +21,57 @@ _PARALLELISM = (
 def add_request(parser: argparse.ArgumentParser) -> None:
     """Declare lengths, batch, formats, parallelism, profile, level and overrides."""
     request = parser.add_argument_group("request")
-    request.add_argument("--in", dest="input_tokens", type=_whole, metavar="N", help="prompt tokens (2048)")
+    request.add_argument("--in", dest="input_tokens", type=whole_number, metavar="N", help="prompt tokens (2048)")
     request.add_argument(
-        "--out", dest="output_tokens", type=_whole, metavar="N", help="output tokens (256; 0 for an encoder)"
+        "--out", dest="output_tokens", type=whole_number, metavar="N", help="output tokens (256; encoders 0)"
     )
-    request.add_argument("--batch", type=_whole, default=1, metavar="B", help="sequences, all starting together (1)")
+    request.add_argument("--batch", type=whole_number, default=1, metavar="B", help="sequences that start together (1)")
     request.add_argument(
-        "--context", type=_whole, default=0, metavar="N", help="tokens cached before; without --in: decode from there"
+        "--context",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="tokens cached before; without --in: decode from there",
     )
-    request.add_argument(
+    add_formats(parser)
+    parallel = add_parallelism(parser)
+    parallel.add_argument(
+        "--micro-batches", type=whole_number, metavar="N", help="parts of a step in the pipeline (as stages)"
+    )
+    parallel.add_argument(
+        "--sequence-parallel", action="store_true", help="norms on shares of the tokens, all-gather and reduce-scatter"
+    )
+    add_modelling(parser, "ideal")
+
+
+def add_formats(parser: argparse.ArgumentParser) -> None:
+    """Declare number formats."""
+    formats = parser.add_argument_group("number formats (`ridgeline show formats` lists them)")
+    formats.add_argument("--weights", metavar="F", help="of the weights (as published)")
+    formats.add_argument("--activations", metavar="F", help="of the inputs of products (bf16)")
+    formats.add_argument("--kv", metavar="F", help="of the KV cache (as the activations, 16 bits at least)")
+
+
+def add_parallelism(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Declare the degrees of parallelism; return their group."""
+    parallel = parser.add_argument_group("parallelism (all devices of the hardware, unless any is given)")
+    for name, meaning in _PARALLELISM:
+        parallel.add_argument(f"--{name}", type=whole_number, metavar="N", help=meaning)
+    return parallel
+
+
+def add_modelling(parser: argparse.ArgumentParser, profile: str) -> None:
+    """Declare routing, profile (by default the one named), level and overrides."""
+    models = parser.add_argument_group("modelling")
+    models.add_argument(
         "--routing",
         default="uniform",
         metavar="R",
         help="tokens to experts: uniform (default), zipf:1.0, uniform@1.25 (capacity) ...",
     )
-    formats = parser.add_argument_group("number formats (`ridgeline show formats` lists them)")
-    formats.add_argument("--weights", metavar="F", help="of the weights (as published)")
-    formats.add_argument("--activations", metavar="F", help="of the inputs of products (bf16)")
-    formats.add_argument("--kv", metavar="F", help="of the KV cache (as the activations, 16 bits at least)")
-    parallel = parser.add_argument_group("parallelism (all devices of the hardware, unless any is given)")
-    for name, meaning in _PARALLELISM:
-        parallel.add_argument(f"--{name}", type=_whole, metavar="N", help=meaning)
-    parallel.add_argument(
-        "--micro-batches", type=_whole, metavar="N", help="parts of a step in the pipeline (as stages)"
+    models.add_argument(
+        "--profile", default=profile, metavar="P", help=f"software stack, a name or a YAML file ({profile})"
     )
-    parallel.add_argument(
-        "--sequence-parallel", action="store_true", help="norms on shares of the tokens, all-gather and reduce-scatter"
-    )
-    models = parser.add_argument_group("modelling")
-    models.add_argument("--profile", default="ideal", metavar="P", help="software stack, a name or a YAML file (ideal)")
     models.add_argument(
         "--level",
         choices=("roofline", "analytic", "cycle"),
@@ -98,7 +120,8 @@ def simulate_request(arguments: argparse.Namespace) -> Report:
     )
 
 
-def _whole(text: str) -> int:
+def whole_number(text: str) -> int:
+    """Read a whole number, for argparse."""
     try:
         return int(text)
     except ValueError:

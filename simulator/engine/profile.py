@@ -79,6 +79,22 @@ class MemoryHabits(SpecRecord):
     page_tokens: int = Field(default=1, ge=1)
 
 
+class ServingHabits(SpecRecord):
+    """How the stack serves a stream of requests: its scheduler, and host time that a lone step does not show."""
+
+    policy: str = "continuous"  # a name that the serving layer knows
+    sequences: int = Field(default=256, ge=1)  # most in a step
+    prefix_cache: bool = False
+    swap: bool = False  # preempted requests go to host memory, where there is some, instead of being computed again
+    step_s: Seconds = 0.0  # host time of every step: schedule, inputs, sampled tokens back
+    sequence_s: Seconds = 0.0  # and per sequence in it
+    async_host: bool = False  # the host prepares a step while the device runs the one before
+    prompt_step_s: Seconds = 0.0  # more for a step with prompts: no captured graph, kernels launched one by one
+    ingest_s: Seconds = 0.0  # from arrival to the queue, per request
+    ingest_token_s: Seconds = 0.0  # and per token of its prompt
+    stream_s: Seconds = 0.0  # from a step's end to the client
+
+
 class Profile(SpecRecord):
     """A software stack. Every list refers to operators by the names the graph gives them."""
 
@@ -105,6 +121,7 @@ class Profile(SpecRecord):
     direct_all_reduce: bool = False  # small all-reduces by kernels that write to peers directly
     small_kernels: SmallKernels = SmallKernels()
     memory: MemoryHabits = MemoryHabits()
+    serving: ServingHabits = ServingHabits()
 
     def backend(self, step: Step) -> str:
         """Return the attention kernel family this stack picks for a step."""

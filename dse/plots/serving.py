@@ -1,0 +1,109 @@
+"""Serving: distributions of latency, load and power over time, and latency and goodput against the rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dse.plots.figure import paper_style, save_figure
+from simulator.serving.report import ServeReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["save_rates", "save_run"]
+
+_METRICS = (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "end to end"))
+_PANEL_INCHES = (3.4, 2.3)
+
+
+def _panels(rows: int, columns: int) -> tuple[Any, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    width, height = _PANEL_INCHES
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(rows * columns)]
+
+
+def save_run(report: ServeReport, path: Path) -> list[Path]:
+    """Draw a run: latency CDFs, requests and token rates and power over time; with CSV and manifest beside it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    with paper_style():
+        figure, (cdf, load, tokens, power) = _panels(2, 2)
+        for name, label in _METRICS:
+            cdf.plot(report.percentiles[name], [i / 100.0 for i in range(101)], label=label)
+        for name, limit in report.slo.stated.items():
+            cdf.axvline(limit, color="0.6", linewidth=0.7, linestyle=":")
+            cdf.annotate(f"SLO {name.upper()}", (limit, 0.02), rotation=90, fontsize=6, color="0.4")
+        cdf.set(xscale="log", xlabel="seconds", ylabel="share of requests", ylim=(0.0, 1.0))
+        cdf.legend()
+        times = [(i + 0.5) * report.bin_s for i in range(len(report.series["power_W"]))]
+        load.plot(times, report.series["running"], label="in a step")
+        load.plot(times, report.series["waiting"], label="waiting")
+        load.set(xlabel="time (s)", ylabel="requests")
+        load.legend()
+        tokens.plot(times, report.series["output_tokens_per_s"], label="output")
+        tokens.plot(times, report.series["prompt_tokens_per_s"], label="prompts")
+        tokens.set(xlabel="time (s)", ylabel="tokens/s")
+        tokens.legend()
+        power.plot(times, report.series["power_W"])
+        power.axhline(report.average_W, color="0.6", linewidth=0.7, linestyle=":")
+        power.set(xlabel="time (s)", ylabel="power (W)", ylim=(0.0, None))
+        rows = [
+            {"time_s": time_s, **{name: values[i] for name, values in report.series.items()}}
+            for i, time_s in enumerate(times)
+        ]
+        return save_figure(figure, path, rows, {"provenance": dict(report.provenance)})
+
+
+def save_rates(points: Sequence[tuple[float, ServeReport]], path: Path) -> list[Path]:
+    """Draw TTFT, TPOT, goodput and power against the rate of requests; with CSV and manifest beside it.
+
+    Parameters
+    ----------
+    points
+        Rates in rising order, requests per second, and the report at each.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    rates = [rate for rate, _ in points]
+    with paper_style():
+        figure, (ttft, tpot, goodput, power) = _panels(2, 2)
+        for axes, name, label in ((ttft, "ttft", "TTFT (s)"), (tpot, "tpot", "TPOT (s)")):
+            for field, style in (("p50", "-"), ("p90", "--"), ("p99", ":")):
+                values = [getattr(report.metrics[name], field) for _, report in points]
+                axes.plot(rates, values, linestyle=style, marker="o", markersize=2, label=field)
+            limit = points[0][1].slo.stated.get(name)
+            if limit is not None:
+                axes.axhline(limit, color="0.6", linewidth=0.7)
+            axes.set(xlabel="requests/s", ylabel=label, yscale="log")
+            axes.legend()
+        goodput.plot(rates, [report.goodput for _, report in points], marker="o", markersize=2)
+        goodput.plot(rates, rates, color="0.6", linewidth=0.7)
+        goodput.set(xlabel="requests/s", ylabel="within the SLO, requests/s")
+        power.plot(rates, [report.average_W for _, report in points], marker="o", markersize=2)
+        power.set(xlabel="requests/s", ylabel="average power (W)", ylim=(0.0, None))
+        rows = [
+            {
+                "rate": rate,
+                "good_share": report.good_share,
+                "goodput": report.goodput,
+                "average_W": report.average_W,
+                **{
+                    f"{name}_{field}_s": getattr(report.metrics[name], field)
+                    for name in ("ttft", "tpot", "e2e")
+                    for field in ("mean", "p50", "p90", "p99")
+                },
+            }
+            for rate, report in points
+        ]
+        return save_figure(figure, path, rows, {"provenance": dict(points[-1][1].provenance)})

@@ -1,0 +1,324 @@
+"""``ridgeline serve MODEL HARDWARE``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulator.cli.options import add_formats, add_modelling, add_parallelism, whole_number
+
+if TYPE_CHECKING:
+    from simulator.serving.cluster import Fault, Speculation
+    from simulator.serving.requests import Source
+    from simulator.serving.serve import Deployed, Deployment, Load
+
+__all__ = ["add_arguments", "run"]
+
+_LOGGED_STEPS = 200_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("model", metavar="MODEL", help="bundled name, or path of a Hugging Face config.json")
+    parser.add_argument("hardware", metavar="HARDWARE", help="bundled name (h200, h100x8), or path of a YAML file")
+    _add_load(parser)
+    _add_scheduler(parser)
+    _add_cluster(parser)
+    add_formats(parser)
+    add_parallelism(parser)
+    add_modelling(parser, "vllm-0.19")
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print one JSON document")
+    output.add_argument("--requests-out", type=Path, metavar="FILE.parquet", help="write every request")
+    output.add_argument("--steps-out", type=Path, metavar="FILE.json", help="write a Chrome trace of the steps")
+    output.add_argument("--plot", type=Path, metavar="FILE", help="draw latencies, power and load (.pdf, .svg, .png)")
+    output.add_argument(
+        "--find-capacity", action="store_true", help="search the highest rate that holds --slo, from --rate on"
+    )
+    output.add_argument("--debug", action="store_true", help="check after every event that nothing was lost")
+
+
+def _add_load(parser: argparse.ArgumentParser) -> None:
+    load = parser.add_argument_group("requests")
+    load.add_argument("--trace", type=Path, metavar="FILE.csv", help="arrival_s, input_tokens, output_tokens, ...")
+    load.add_argument("--speed", type=float, default=1.0, metavar="X", help="play the trace X times as fast (1)")
+    load.add_argument("--rate", type=float, metavar="QPS", help="requests per second, Poisson unless --burstiness")
+    load.add_argument(
+        "--burstiness", type=float, default=1.0, metavar="CV", help="of gaps: 0 even, 1 Poisson, 2 bursty"
+    )
+    load.add_argument("--concurrency", type=whole_number, default=0, metavar="N", help="closed loop: N in the system")
+    load.add_argument(
+        "--lengths",
+        default="1024:128",
+        metavar="IN:OUT",
+        help="tokens, each a number, a range 800-1024 or median~sigma (1024:128); or a trace to draw pairs from",
+    )
+    load.add_argument("--requests", type=whole_number, metavar="N", help="how many (1000; all of a trace)")
+    load.add_argument("--turns", type=float, default=1.0, metavar="N", help="mean turns of a conversation (1)")
+    load.add_argument("--think", type=float, default=30.0, metavar="S", help="mean seconds between turns (30)")
+    load.add_argument("--shared-prefix", metavar="TOKENS[:GROUPS]", help="inputs of a group begin alike")
+    load.add_argument("--priorities", type=whole_number, default=1, metavar="N", help="classes of priority (1)")
+    load.add_argument(
+        "--slo", metavar="ttft=T,tpot=T,share=P", help="limits of a good request; 90%% of them by default"
+    )
+    load.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of everything random (0)")
+
+
+def _add_scheduler(parser: argparse.ArgumentParser) -> None:
+    scheduler = parser.add_argument_group("scheduler (as the profile has it)")
+    scheduler.add_argument("--policy", metavar="P", help="continuous, prefill-first, sarathi, orca or static")
+    scheduler.add_argument("--sequences", type=whole_number, metavar="N", help="most sequences of a step")
+    scheduler.add_argument("--budget", type=whole_number, metavar="N", help="most tokens of a step")
+    scheduler.add_argument("--prefix-cache", action=argparse.BooleanOptionalAction, help="keep prefixes")
+    scheduler.add_argument("--host-tier", action="store_true", help="evicted prefixes and requests go to host memory")
+    scheduler.add_argument("--speculate", metavar="N:A", help="N tokens drafted per step, each accepted with chance A")
+    scheduler.add_argument("--draft", metavar="MODEL", help="what drafts them (heads of the model, for nothing)")
+    scheduler.add_argument("--skew", type=float, default=0.0, metavar="S", help="uneven experts: a step up to S longer")
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    cluster = parser.add_argument_group("cluster")
+    cluster.add_argument("--replicas", type=whole_number, metavar="N", help="servers (as many as the hardware holds)")
+    cluster.add_argument("--prefill", metavar="N[@HARDWARE]", help="servers that only do prompts")
+    cluster.add_argument("--decode", metavar="N[@HARDWARE]", help="servers that only generate")
+    cluster.add_argument("--overlap-transfer", action="store_true", help="the cache moves while the prompt is computed")
+    cluster.add_argument(
+        "--router",
+        default="shortest-queue",
+        metavar="R",
+        help="round-robin, shortest-queue, fewest-tokens, least-kv or prefix-aware",
+    )
+    cluster.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="TIME:SERVER:FACTOR",
+        help="from TIME s on a server's steps take FACTOR times as long; 0: it is down, 1: well again; repeatable",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve and print; 1 where the SLO is missed or a request was turned away."""
+    from simulator.serving.output import RequestWriter, check_output, write_steps
+    from simulator.serving.serve import deploy, serve
+
+    if arguments.requests_out is not None:
+        check_output("--requests-out", arguments.requests_out, (".parquet",))
+    if arguments.steps_out is not None:
+        check_output("--steps-out", arguments.steps_out, (".json",))
+    if arguments.plot is not None:
+        from dse.plots.figure import check_path
+
+        check_path(arguments.plot)
+    load = _load(arguments, arguments.rate)
+    deployed = deploy(arguments.model, arguments.hardware, _deployment(arguments), load.source)
+    if arguments.find_capacity:
+        return _find_capacity(arguments, deployed, load)
+    with ExitStack() as stack:
+        writer = None
+        if arguments.requests_out is not None:
+            writer = stack.enter_context(RequestWriter(arguments.requests_out))
+        served = serve(
+            deployed,
+            load,
+            debug=arguments.debug,
+            log_steps=_LOGGED_STEPS if arguments.steps_out is not None else 0,
+            on_finished=None if writer is None else writer.add,
+            command=arguments.command_line,
+        )
+    if arguments.steps_out is not None:
+        write_steps(served.run, arguments.steps_out)
+    if arguments.plot is not None:
+        from dse.plots.serving import save_run
+
+        save_run(served.report, arguments.plot)
+    if arguments.json:
+        print(json.dumps(served.report.to_json(), indent=2, allow_nan=False))
+    else:
+        from simulator.serving.text import serve_text
+
+        print(serve_text(served.report))
+    ok = served.report.meets_slo or not served.report.slo.stated
+    return 0 if ok and not served.report.requests["rejected"] else 1
+
+
+def _find_capacity(arguments: argparse.Namespace, deployed: Deployed, load: Load) -> int:
+    """Search and print; 1 where no rate holds."""
+    from dataclasses import asdict
+
+    from simulator.core.errors import InputError
+    from simulator.serving.capacity import find_capacity
+    from simulator.serving.serve import serve
+    from simulator.serving.text import capacity_text
+
+    if not load.slo.stated or arguments.rate is None:
+        raise InputError("--find-capacity needs --slo, and --rate to begin with")
+
+    points = []
+
+    def good_share(rate: float) -> tuple[float, int]:
+        report = serve(deployed, _load(arguments, rate)).report
+        points.append((rate, report))
+        return report.good_share, report.requests["arrived"]
+
+    capacity = find_capacity(good_share, load.slo.share, start=arguments.rate)
+    if arguments.plot is not None:
+        from dse.plots.serving import save_rates
+
+        save_rates(sorted(points, key=lambda point: point[0]), arguments.plot)
+    if arguments.json:
+        document = {"schema": "ridgeline/capacity/v1", **asdict(capacity), "share": load.slo.share}
+        if document["high"] == float("inf"):
+            document["high"] = None
+        print(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        print(capacity_text(capacity, load.slo.share))
+    return 0 if capacity.rate > 0.0 else 1
+
+
+def _load(arguments: argparse.Namespace, rate: float | None) -> Load:
+    from simulator.serving.serve import Load
+    from simulator.serving.tally import Slo, parse_slo
+
+    return Load(
+        source=_source(arguments, rate),
+        slo=Slo() if arguments.slo is None else parse_slo(arguments.slo),
+        concurrency=arguments.concurrency,
+        seed=arguments.seed,
+    )
+
+
+def _source(arguments: argparse.Namespace, rate: float | None) -> Source:
+    """Return the requests asked for."""
+    from simulator.core.errors import InputError
+    from simulator.serving.arrivals import Conversations, Stream
+    from simulator.serving.lengths import Pairs, parse_lengths
+    from simulator.serving.requests import INPUT, OUTPUT
+    from simulator.serving.trace_file import Trace, read_trace
+
+    ways = [arguments.trace is not None, rate is not None, arguments.concurrency > 0]
+    if arguments.trace is not None and not arguments.find_capacity and sum(ways) > 1:
+        raise InputError("give one of --trace, --rate and --concurrency")
+    if not any(ways):
+        raise InputError("say when requests come: --trace FILE, --rate QPS or --concurrency N")
+    if arguments.trace is not None:
+        if not (0.0 < arguments.speed < 1e6):
+            raise InputError(f"--speed must be above 0 and below 1e6, got {arguments.speed:g}")
+        requests = read_trace(arguments.trace)
+        if arguments.requests is not None and arguments.requests < 1:
+            raise InputError("--requests must be at least 1")
+        trace = Trace(requests, arguments.speed, arguments.requests)
+        return trace.at_rate(rate) if rate is not None else trace
+    lengths = parse_lengths(arguments.lengths) if not arguments.lengths.endswith(".csv") else None
+    if lengths is None:
+        columns = read_trace(Path(arguments.lengths)).columns
+        drawn = Pairs(columns[:, INPUT], columns[:, OUTPUT])
+    prefix, groups = _prefix(arguments.shared_prefix)
+    count = 1000 if arguments.requests is None else arguments.requests
+    pace = float("inf") if rate is None else rate
+    if arguments.turns != 1.0:
+        return Conversations(
+            lengths=lengths or drawn,
+            rate=pace,
+            count=count,
+            turns=arguments.turns,
+            think_s=arguments.think,
+            prefix_tokens=prefix,
+            seed=arguments.seed,
+        )
+    return Stream(
+        lengths=lengths or drawn,
+        rate=pace,
+        count=count,
+        burstiness=arguments.burstiness,
+        prefix_tokens=prefix,
+        prefix_groups=groups,
+        priorities=arguments.priorities,
+        seed=arguments.seed,
+    )
+
+
+def _prefix(text: str | None) -> tuple[int, int]:
+    from simulator.core.errors import InputError
+
+    if text is None:
+        return 0, 1
+    tokens, _, groups = text.partition(":")
+    if not tokens.isdecimal() or not (groups or "1").isdecimal() or int(groups or 1) < 1 or len(text) > 18:
+        raise InputError(f"--shared-prefix {text!r}: expected TOKENS or TOKENS:GROUPS, whole numbers")
+    return int(tokens), int(groups or 1)
+
+
+def _deployment(arguments: argparse.Namespace) -> Deployment:
+    from simulator.serving.serve import Deployment
+
+    prefill, prefill_hardware = _pool("--prefill", arguments.prefill)
+    decode, decode_hardware = _pool("--decode", arguments.decode)
+    return Deployment(
+        weights=arguments.weights,
+        activations=arguments.activations,
+        kv=arguments.kv,
+        tp=arguments.tp,
+        pp=arguments.pp,
+        ep=arguments.ep,
+        dp=arguments.dp,
+        profile=arguments.profile,
+        level=arguments.level,
+        routing=arguments.routing,
+        overrides=arguments.overrides,
+        policy=arguments.policy,
+        sequences=arguments.sequences,
+        budget=arguments.budget,
+        prefix_cache=arguments.prefix_cache,
+        host_tier=arguments.host_tier,
+        speculation=_speculation(arguments.speculate),
+        draft=arguments.draft,
+        skew=arguments.skew,
+        replicas=arguments.replicas,
+        prefill=prefill,
+        decode=decode,
+        prefill_hardware=prefill_hardware,
+        decode_hardware=decode_hardware,
+        overlap_transfer=arguments.overlap_transfer,
+        router=arguments.router,
+        faults=[_fault(text) for text in arguments.fault],
+    )
+
+
+def _pool(option: str, text: str | None) -> tuple[int, str | None]:
+    from simulator.core.errors import InputError
+
+    if text is None:
+        return 0, None
+    count, _, hardware = text.partition("@")
+    if not count.isdecimal() or len(count) > 6:
+        raise InputError(f"{option} {text!r}: expected N or N@HARDWARE")
+    return int(count), hardware or None
+
+
+def _speculation(text: str | None) -> Speculation | None:
+    from simulator.core.errors import InputError
+    from simulator.serving.cluster import Speculation
+
+    if text is None:
+        return None
+    drafted, _, acceptance = text.partition(":")
+    try:
+        return Speculation(int(drafted), float(acceptance or 0.7))
+    except ValueError:
+        raise InputError(f"--speculate {text!r}: expected N:A, tokens drafted and the chance of each (4:0.7)") from None
+
+
+def _fault(text: str) -> Fault:
+    from simulator.core.errors import InputError
+    from simulator.serving.cluster import Fault
+
+    parts = text.split(":")
+    try:
+        time_s, server, factor = float(parts[0]), int(parts[1]), float(parts[2])
+    except (ValueError, IndexError):
+        raise InputError(f"--fault {text!r}: expected TIME:SERVER:FACTOR, as in 60:0:0 and 90:0:1") from None
+    return Fault(time_s, server, factor)

@@ -1,0 +1,1 @@
+"""Serving: a stream of requests on a cluster, request by request and step by step."""

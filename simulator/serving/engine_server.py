@@ -1,0 +1,194 @@
+"""Servers out of a model, a system and a profile: step times by the engine, memory by what is left of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from hwmodels.coefficients import load_coefficients
+from hwmodels.host_link import HostLinkCoefficients
+from hwmodels.spec import SystemSpec
+from hwmodels.system import System
+from simulator.api.phases import Setup
+from simulator.core.errors import InputError
+from simulator.engine.memory import Residents, check_memory, pools_of
+from simulator.engine.run import run_step
+from simulator.serving.cluster import Link, Server, Speculation
+from simulator.serving.policy import load_policy
+from simulator.serving.surface import StepCost
+from workloads.kvcache import kv_bytes
+from workloads.step import Step
+from workloads.transformer.build import stage_layers
+
+__all__ = ["engine_cost", "engine_server", "kv_room_B", "page_B"]
+
+_WHOLE_DEVICE_B = 1e30
+_HOST_SHARE = 0.5  # of host memory that is given to the cache where it is used
+
+
+def engine_cost(setup: Setup, system: System) -> StepCost:
+    """Return what a step costs by the engine: seconds until the same sequences can take their next one, and joules.
+
+    Host time per step is the server's business and left out here.
+    """
+    profile = setup.profile.model_copy(update={"host_step_s": 0.0})
+
+    def cost(step: Step) -> tuple[float, float]:
+        result = run_step(setup.model, step, setup.precision, system, profile, setup.parallel, setup.routing)
+        return result.interval_s, result.total_energy_J
+
+    return cost
+
+
+def page_B(setup: Setup, tokens: float) -> float:
+    """Bytes of one page of the cache on the fullest device, for a sequence of ``tokens`` tokens.
+
+    Windows hold less than all tokens of a long sequence, so that a page costs less there.
+    """
+    page = setup.profile.memory.page_tokens
+    pages = max(math.ceil(tokens / page), 1)
+    stages = []
+    for stage in range(setup.parallel.pp):
+        layers = replace(setup.model, layers=stage_layers(setup.model, setup.parallel.pp, stage))
+        held_B = kv_bytes(layers, setup.precision.kv, [(1, pages * page)], page_tokens=page, tp=setup.parallel.tp)
+        stages.append(held_B / pages)
+    return max(stages)
+
+
+def kv_room_B(setup: Setup, system: System) -> float:
+    """Bytes that are left for the cache on one rank beside weights, activations and what the stack keeps."""
+    profile = setup.profile
+    tokens = profile.step_tokens or 16384
+    residents = Residents(sequences=1, tokens=tokens, new=tokens)
+    parts_B = check_memory(setup.model, setup.precision, setup.parallel, residents, _WHOLE_DEVICE_B, profile).parts_B
+    pools = pools_of(system)
+    rooms_B = []
+    for pool in pools:
+        if "kv" in pool.holds:
+            taken_B = parts_B["weights"] if "weights" in pool.holds else 0.0
+            if pool is pools[0]:
+                taken_B += parts_B["activations"] + parts_B["framework"]
+            rooms_B.append(pool.capacity_B * profile.memory.utilization - taken_B)
+    return min(rooms_B)
+
+
+def engine_server(
+    setup: Setup,
+    system: System,
+    *,
+    mean_tokens: float,
+    policy: str | None = None,
+    sequences: int | None = None,
+    blocks: int | None = None,
+    host_tier: bool = False,
+    prefix_cache: bool | None = None,
+    speculation: Speculation | None = None,
+    draft: StepCost | None = None,
+    overlap_transfer: bool = False,
+    skew: float = 0.0,
+    name: str = "",
+) -> Server:
+    """Return a server that runs a model on a system under a profile.
+
+    Parameters
+    ----------
+    setup, system
+        What runs on what; the setup's request does not matter.
+    mean_tokens
+        Mean length of the requests, for the size of pages of models with windows.
+    policy, sequences, prefix_cache
+        As the profile has them, unless given.
+    blocks
+        Pages of the cache; by default what fits.
+    host_tier
+        Whether evicted prefixes and swapped-out requests go to host memory.
+    speculation, draft
+        Tokens drafted per step, and what a step of the drafting model costs (None: heads of the model, for nothing).
+
+    Raises
+    ------
+    InputError
+        If not even one page fits.
+    """
+    profile, habits, parallel = setup.profile, setup.profile.serving, setup.parallel
+    one_B = page_B(setup, mean_tokens)
+    room_B = kv_room_B(setup, system)
+    if blocks is None:
+        blocks = int(room_B / one_B) * parallel.dp
+    if blocks < 1:
+        raise InputError(
+            f"{setup.model.name} leaves {room_B / 1e9:.3g} GB of {system.spec.name} for the cache, less than one page "
+            f"of {one_B / 1e6:.3g} MB; raise --tp, or choose smaller --weights"
+        )
+    cost = engine_cost(setup, system)
+    return Server(
+        name=name or system.spec.name,
+        cost=cost if speculation is None or draft is None else _drafted(cost, draft, speculation.drafted),
+        blocks=blocks,
+        page_tokens=profile.memory.page_tokens,
+        policy=load_policy(policy or habits.policy),
+        sequences=sequences or habits.sequences,
+        budget=profile.step_tokens or 16384,
+        captured=profile.pad_sequences,
+        host_blocks=_host_blocks(system.spec, one_B, parallel.devices) if host_tier else 0,
+        host_link=_host_link(system.spec),
+        swap=habits.swap or host_tier,
+        prefix_cache=habits.prefix_cache if prefix_cache is None else prefix_cache,
+        block_B=one_B * parallel.tp * parallel.pp,
+        block_host_B=one_B,
+        link=_link(system.spec, parallel.tp * parallel.pp),
+        overlap_layers=sum(group.count for group in setup.model.layers) if overlap_transfer else 0,
+        host_step_s=habits.step_s + profile.host_step_s,
+        host_sequence_s=habits.sequence_s,
+        host_prompt_s=habits.prompt_step_s,
+        async_host=habits.async_host,
+        ingest_s=habits.ingest_s,
+        ingest_token_s=habits.ingest_token_s,
+        stream_s=habits.stream_s,
+        skew=skew,
+        speculation=speculation,
+        idle_W=system.idle_W * parallel.devices,
+        devices=parallel.devices,
+        price_USD=_price_USD(system.spec, parallel.devices),
+    )
+
+
+def _drafted(cost: StepCost, draft: StepCost, drafted: int) -> StepCost:
+    """Add the drafting model's steps, one per drafted token, to every verification."""
+
+    def both(step: Step) -> tuple[float, float]:
+        time_s, energy_J = cost(step)
+        generating = tuple(replace(g, new=1, logits=1) for g in step.groups if g.new == drafted + 1 == g.logits)
+        if not generating:
+            return time_s, energy_J
+        draft_s, draft_J = draft(Step(generating))
+        return time_s + drafted * draft_s, energy_J + drafted * draft_J
+
+    return both
+
+
+def _host_link(spec: SystemSpec) -> Link:
+    """Return the link to host memory, as fast as pinned copies have been measured to be."""
+    link = spec.device.host_link
+    c = load_coefficients("host_link", link.family, HostLinkCoefficients)
+    return Link(c.latency_s, link.bandwidth_Bps * c.efficiency)
+
+
+def _link(spec: SystemSpec, ranks: int) -> Link:
+    """Return the link to other servers: the network between nodes where there is one, of all ranks together."""
+    link = spec.network or spec.device.link
+    return Link(link.latency_s, link.bandwidth_Bps * ranks)
+
+
+def _host_blocks(spec: SystemSpec, one_B: float, devices: int) -> int:
+    """Return the pages that host memory holds: the devices' share of what is given to the cache."""
+    if spec.host is None:
+        return 0
+    share = devices / spec.devices_per_node
+    return int(spec.host.capacity_B * _HOST_SHARE * min(share, 1.0) / (one_B * devices))
+
+
+def _price_USD(spec: SystemSpec, devices: int) -> float | None:
+    """Return the price of the devices in use, the host's included by their share of it."""
+    price = spec.price_USD
+    return None if price is None else price * devices / spec.ranks

@@ -1,0 +1,197 @@
+"""Requests in the system: their slots, the queues of the servers, and transfers that are to end."""
+
+from __future__ import annotations
+
+from simulator.serving.kernel_cost import part
+from simulator.serving.layout import (
+    A_GROUP,
+    A_GROUP_TOKENS,
+    A_INPUT,
+    A_OUTPUT,
+    A_PRIORITY,
+    A_SESSION,
+    AHEAD,
+    ARRIVED,
+    AWAY,
+    BEHIND,
+    BUSY,
+    CONCURRENCY,
+    DONE,
+    FIRST,
+    FIRST_SERVER,
+    FREE_SLOT,
+    GAPS,
+    GROUP,
+    GROUP_NODE,
+    GROUP_TOKENS,
+    HEAD,
+    HITS,
+    INPUT,
+    INSIDE,
+    LAST,
+    LENT,
+    MADE,
+    NEVER,
+    NEW,
+    NEXT_AT,
+    NEXT_SENT,
+    NOW,
+    NUMBER,
+    NUMBERED,
+    OPENED,
+    OUTPUT,
+    OWN,
+    PENDING,
+    PREEMPTED,
+    PRIORITIES,
+    PRIORITY,
+    PROMPT_S,
+    QUEUED,
+    READY,
+    SCHEDULED,
+    SENT_AT,
+    SENT_FIRST,
+    SENT_LAST,
+    SENT_NEXT,
+    SERVER,
+    SESSION,
+    SESSION_NODE,
+    SLOT_SIZE,
+    SLOW,
+    SOURCE,
+    SOURCE_BLOCKS,
+    TAIL,
+    WAITING,
+    Floats,
+    Integers,
+)
+
+__all__ = [
+    "dequeue",
+    "enqueue",
+    "first_waiting",
+    "leave",
+    "open_slot",
+    "pop_transfer",
+    "push_transfer",
+    "remaining",
+    "wake",
+]
+
+
+@part
+def open_slot(n: Integers, y: Floats, row: int, arrived: float, now: float) -> int:
+    """Take a slot for the arrival at ``row``, which reached the client's side at ``arrived`` and the queue now."""
+    slot = n[FREE_SLOT]
+    n[FREE_SLOT] = n[slot + BEHIND]
+    n[slot + NUMBER] = n[NUMBERED]
+    n[NUMBERED] += 1
+    n[INSIDE] += 1
+    n[slot + INPUT], n[slot + OUTPUT] = n[row + A_INPUT], n[row + A_OUTPUT]
+    n[slot + PRIORITY], n[slot + SESSION] = n[row + A_PRIORITY], n[row + A_SESSION]
+    n[slot + GROUP], n[slot + GROUP_TOKENS] = n[row + A_GROUP], n[row + A_GROUP_TOKENS]
+    n[slot + DONE] = n[slot + MADE] = n[slot + OWN] = n[slot + LENT] = n[slot + AWAY] = n[slot + NEW] = 0
+    n[slot + HITS] = n[slot + PREEMPTED] = n[slot + SOURCE_BLOCKS] = 0
+    n[slot + GROUP_NODE] = n[slot + SESSION_NODE] = n[slot + SERVER] = n[slot + SOURCE] = n[slot + FIRST_SERVER] = -1
+    y[slot + ARRIVED], y[slot + QUEUED] = arrived, now
+    y[slot + SCHEDULED] = y[slot + FIRST] = y[slot + LAST] = -1.0
+    y[slot + READY] = y[slot + PROMPT_S] = 0.0
+    n[slot + GAPS : slot + SLOT_SIZE] = 0
+    return slot
+
+
+@part
+def leave(n: Integers, y: Floats, slot: int) -> None:
+    """Give a slot back."""
+    if n[INSIDE] == n[CONCURRENCY]:
+        y[OPENED] = y[NOW]
+    n[slot + BEHIND] = n[FREE_SLOT]
+    n[FREE_SLOT] = slot
+    n[INSIDE] -= 1
+
+
+@part
+def remaining(n: Integers, y: Floats, slot: int) -> int:
+    """Tokens whose keys and values are still to be computed before the next token comes out; 1 while generating."""
+    return n[slot + INPUT] + n[slot + MADE] - n[slot + DONE]
+
+
+@part
+def enqueue(n: Integers, y: Floats, server: int, slot: int) -> None:
+    """Queue a request by its priority, then by its number: one that was sent back goes before those that came later."""
+    n[slot + SERVER] = server
+    rank = n[slot + PRIORITY]
+    after = n[server + TAIL + rank]
+    if after >= 0 and n[after + NUMBER] > n[slot + NUMBER]:  # sent back: look from the front
+        after = -1
+        ahead = n[server + HEAD + rank]
+        while ahead >= 0 and n[ahead + NUMBER] < n[slot + NUMBER]:
+            after, ahead = ahead, n[ahead + BEHIND]
+    behind = n[server + HEAD + rank] if after < 0 else n[after + BEHIND]
+    n[slot + AHEAD], n[slot + BEHIND] = after, behind
+    if after < 0:
+        n[server + HEAD + rank] = slot
+    else:
+        n[after + BEHIND] = slot
+    if behind < 0:
+        n[server + TAIL + rank] = slot
+    else:
+        n[behind + AHEAD] = slot
+    n[server + WAITING] += 1
+    n[server + PENDING] += remaining(n, y, slot)
+
+
+@part
+def wake(n: Integers, y: Floats, server: int, now: float) -> None:
+    """Let a server that waits look at once for what it can do."""
+    if n[server + BUSY] == 0 and y[server + SLOW] > 0.0:
+        y[server + NEXT_AT] = min(y[server + NEXT_AT], now)
+
+
+@part
+def first_waiting(n: Integers, y: Floats, server: int) -> int:
+    """Return the request to be admitted next, -1 where none waits."""
+    for rank in range(PRIORITIES):
+        if n[server + HEAD + rank] >= 0:
+            return n[server + HEAD + rank]
+    return -1
+
+
+@part
+def dequeue(n: Integers, y: Floats, server: int, slot: int) -> None:
+    """Take the first request of its class out of the queue."""
+    rank = n[slot + PRIORITY]
+    behind = n[slot + BEHIND]
+    n[server + HEAD + rank] = behind
+    if behind < 0:
+        n[server + TAIL + rank] = -1
+    else:
+        n[behind + AHEAD] = -1
+    n[server + WAITING] -= 1
+
+
+@part
+def push_transfer(n: Integers, y: Floats, source: int, slot: int, end: float) -> None:
+    """Note a transfer that ends last of those on a server's link."""
+    y[slot + SENT_AT], n[slot + NEXT_SENT] = end, -1
+    last = n[source + SENT_LAST]
+    if last < 0:
+        n[source + SENT_FIRST] = slot
+        y[source + SENT_NEXT] = end
+    else:
+        n[last + NEXT_SENT] = slot
+    n[source + SENT_LAST] = slot
+
+
+@part
+def pop_transfer(n: Integers, y: Floats, source: int) -> int:
+    """Take the transfer that ends first off a server's link."""
+    slot = n[source + SENT_FIRST]
+    after = n[slot + NEXT_SENT]
+    n[source + SENT_FIRST] = after
+    if after < 0:
+        n[source + SENT_LAST] = -1
+        y[source + SENT_NEXT] = NEVER
+    else:
+        y[source + SENT_NEXT] = y[after + SENT_AT]
+    return slot

@@ -1,0 +1,238 @@
+"""The memory of a run: lays everything out in one array, and finds it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from simulator.serving import layout
+from simulator.serving.cluster import ROUTERS, Cluster, Server
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from simulator.serving.requests import Requests
+    from simulator.serving.surface import Grid
+
+    Integers = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+
+Word = TypeVar("Word", bound="np.generic")
+
+__all__ = ["ARRIVALS", "Memory", "grown", "load_arrivals", "new_memory", "pack", "region"]
+
+#: Arrivals handed over at a time.
+ARRIVALS = 16384
+
+_SLOTS = 1024
+_RESULTS = 8192
+_NODES = 16384  # most prefixes that one server remembers
+_ROLES = {"prefill": 1, "decode": 2, "both": 3}
+_UNBOUNDED = 1 << 40
+_FIRST_BIN_S = 1.0 / 16.0
+
+
+class Memory(NamedTuple):
+    """One array of words, seen as whole numbers and as floats."""
+
+    n: Integers
+    y: Floats
+
+
+def _memory(words: int) -> Memory:
+    import numpy as np
+
+    n = np.zeros(words, dtype=np.int64)
+    return Memory(n, n.view(np.float64))
+
+
+def region(array: NDArray[Word], at: int, rows: int, columns: int) -> NDArray[Word]:
+    """Return a table that lies at ``at``; writing to it writes to memory."""
+    return array[at : at + rows * columns].reshape(rows, columns)
+
+
+def pack(grid: Grid, shares: tuple[float, ...] | None = None) -> Memory:
+    """Lay step-time tables out.
+
+    ``shares`` holds the probabilities that a speculative step yields 1, 2, ... tokens; None: always 1.
+    """
+    import numpy as np
+
+    axes = (
+        (layout.BATCH_SIZE, grid.batch),
+        (layout.CONTEXT_SIZE, grid.context),
+        (layout.PROMPT_SIZE, grid.prompt),
+        (layout.KEYS_SIZE, grid.keys),
+        (layout.FEW_SIZE, grid.few),
+        (layout.CHUNK_SIZE, grid.chunk),
+        (layout.HELD_SIZE, grid.held),
+    )
+    accepted = np.concatenate([[0.0], np.cumsum(shares or (1.0,))])
+    accepted[-1] = 1.0
+    tables = (
+        (layout.DECODE_AT, grid.decode),
+        (layout.PREFILL_AT, grid.prefill),
+        (layout.SAVING_AT, grid.saving),
+        (layout.ACCEPTED_AT, accepted),
+    )
+    total = sum(axis.size for _, axis in axes) + sum(table.size for _, table in tables) + grid.padded.size
+    memory = _memory(layout.TABLE_HEADER + total)
+    at = layout.TABLE_HEADER
+    for field, axis in axes:
+        memory.n[field], memory.n[field + 1] = axis.size, at
+        memory.y[at : at + axis.size] = axis
+        at += axis.size
+    for field, table in tables:
+        memory.n[field] = at
+        memory.y[at : at + table.size] = table.ravel()
+        at += table.size
+    memory.n[layout.PADDED_SIZE], memory.n[layout.PADDED_AT] = grid.padded.size, at
+    memory.n[at : at + grid.padded.size] = grid.padded
+    return memory
+
+
+def new_memory(cluster: Cluster, kinds: tuple[Server, ...], tables: tuple[Memory, ...], log_steps: int) -> Memory:
+    """Return the memory of a cluster at time 0, without settings of the run."""
+    servers = cluster.servers
+    remembered = [min(s.blocks + s.host_blocks, _NODES) if s.prefix_cache else 0 for s, _ in servers]
+    hashed = [1 << (2 * most).bit_length() if most else 1 for most in remembered]
+    sizes = {
+        "header": layout.HEADER,
+        "tables": sum(table.n.size for table in tables),
+        "servers": len(servers) * layout.SERVER_SIZE,
+        "lists": sum(s.sequences + 1 for s, _ in servers),
+        "nodes": sum(remembered) * layout.NODE_SIZE,
+        "hash": sum(hashed),
+        "faults": (len(cluster.faults) + 1) * layout.FAULT_SIZE,
+        "arrivals": ARRIVALS * layout.ARRIVAL_SIZE,
+        "results": (_RESULTS + max(s.sequences for s, _ in servers) + 2) * layout.RESULT_SIZE,
+        "log": log_steps * layout.LOG_SIZE,
+        "series": layout.SERIES_BINS * layout.SERIES_SIZE,
+        "gaps": layout.FINE_BINS,
+    }
+    places, at = {}, 0
+    for name, size in sizes.items():
+        places[name], at = at, at + size
+    memory = _memory(at)
+    n = memory.n
+    n[layout.SLOTS_AT] = at
+    for field, name in (
+        (layout.SERVERS_AT, "servers"),
+        (layout.FAULTS_AT, "faults"),
+        (layout.ARRIVALS_AT, "arrivals"),
+        (layout.RESULTS_AT, "results"),
+        (layout.LOG_AT, "log"),
+        (layout.SERIES_AT, "series"),
+        (layout.GAPS_AT, "gaps"),
+    ):
+        n[field] = places[name]
+    n[layout.SERVER_COUNT], n[layout.LOG_ROOM] = len(servers), log_steps
+    n[layout.RESULT_ROOM] = sizes["results"] // layout.RESULT_SIZE
+    n[layout.ROUTER], n[layout.SPILL] = ROUTERS.index(cluster.router), cluster.spill_tokens
+    n[layout.MOST_CONTEXT] = cluster.max_context or _UNBOUNDED
+    n[layout.FREE_SLOT] = -1
+    memory.y[layout.BIN_S] = _FIRST_BIN_S
+    table_at = {}
+    for kind, table in zip(kinds, tables, strict=True):
+        table_at[kinds.index(kind)] = places["tables"]
+        n[places["tables"] : places["tables"] + table.n.size] = table.n
+        places["tables"] += table.n.size
+    for row, (server, role) in enumerate(servers):
+        at = places["servers"] + row * layout.SERVER_SIZE
+        _fill_server(memory, at, server)
+        n[at + layout.ROLE], n[at + layout.TABLES] = _ROLES[role], table_at[kinds.index(server)]
+        n[at + layout.LIST] = places["lists"]
+        places["lists"] += server.sequences + 1
+        n[at + layout.TABLE], n[at + layout.TABLE_MASK] = places["hash"], hashed[row] - 1
+        n[places["hash"] : places["hash"] + hashed[row]] = -1
+        places["hash"] += hashed[row]
+        n[at + layout.FREE_NODE] = _chain(n, places["nodes"], remembered[row], layout.NODE_SIZE, layout.YOUNGER, -1)
+        places["nodes"] += remembered[row] * layout.NODE_SIZE
+    faults = sorted(cluster.faults, key=lambda fault: fault.time_s)
+    n[layout.FAULT_COUNT] = len(faults)
+    for row, fault in enumerate(faults):
+        at = places["faults"] + row * layout.FAULT_SIZE
+        memory.y[at : at + layout.FAULT_SIZE] = fault.time_s, fault.server, fault.factor
+    return grown(memory)
+
+
+def _chain(n: Integers, at: int, count: int, size: int, field: int, last: int) -> int:
+    """Link free records to a list that ends with ``last``; return its first, or ``last`` where there are none."""
+    import numpy as np
+
+    if count == 0:
+        return last
+    handles = at + size * np.arange(count)
+    n[handles + field] = np.append(handles[1:], last)
+    return at
+
+
+def grown(memory: Memory) -> Memory:
+    """Return the memory with twice as many slots, those that are new on the list of free ones."""
+    old = memory.n.size
+    slots = (old - int(memory.n[layout.SLOTS_AT])) // layout.SLOT_SIZE
+    more = max(slots, _SLOTS)
+    larger = _memory(old + more * layout.SLOT_SIZE)
+    larger.n[:old] = memory.n
+    free = int(larger.n[layout.FREE_SLOT])
+    larger.n[layout.FREE_SLOT] = _chain(larger.n, old, more, layout.SLOT_SIZE, layout.BEHIND, free)
+    return larger
+
+
+def load_arrivals(memory: Memory, requests: Requests) -> None:
+    """Hand the next requests over, at most ``ARRIVALS``."""
+    at, count = int(memory.n[layout.ARRIVALS_AT]), len(requests)
+    rows = region(memory.n, at, count, layout.ARRIVAL_SIZE)
+    rows[:, 1:] = requests.columns
+    region(memory.y, at, count, layout.ARRIVAL_SIZE)[:, 0] = requests.arrival_s
+    memory.n[layout.ARRIVAL_COUNT], memory.n[layout.TAKEN] = count, 0
+
+
+def _fill_server(memory: Memory, at: int, server: Server) -> None:
+    """Write one server's settings into its record."""
+    policy = server.policy
+    limit = _UNBOUNDED if server.queue_limit is None else server.queue_limit
+    for field, value in (
+        (layout.SEQUENCES, server.sequences),
+        (layout.BUDGET, server.step_budget),
+        (layout.PAGE, server.page_tokens),
+        (layout.CAPACITY, server.blocks),
+        (layout.FREE, server.blocks),
+        (layout.HOST_CAPACITY, server.host_blocks),
+        (layout.HOST_FREE, server.host_blocks),
+        (layout.CHUNKED, policy.chunked),
+        (layout.MIXED, policy.mixed),
+        (layout.RESERVE, policy.reserve),
+        (layout.HOLD, policy.hold),
+        (layout.SWAP, server.swap),
+        (layout.CACHING, server.prefix_cache),
+        (layout.QUERIES, server.queries),
+        (layout.OVERLAP, server.overlap_layers),
+        (layout.QUEUE_LIMIT, limit),
+        (layout.ASYNC, server.async_host),
+    ):
+        memory.n[at + field] = value
+    nowhere = (layout.OLDEST, layout.NEWEST, layout.HOST_OLDEST, layout.HOST_NEWEST)
+    for field in (*nowhere, layout.FREE_NODE, layout.SENT_FIRST, layout.SENT_LAST):
+        memory.n[at + field] = -1
+    memory.n[at + layout.HEAD : at + layout.TAIL + layout.PRIORITIES] = -1
+    for field, number in (
+        (layout.NEXT_AT, layout.NEVER),
+        (layout.SENT_NEXT, layout.NEVER),
+        (layout.SLOW, 1.0),
+        (layout.IDLE_W, server.idle_W),
+        (layout.COPY_LATENCY, server.host_link.latency_s),
+        (layout.COPY_RATE, server.host_link.bandwidth_Bps),
+        (layout.LINK_LATENCY, server.link.latency_s),
+        (layout.LINK_RATE, server.link.bandwidth_Bps),
+        (layout.BLOCK_B, server.block_host_B),
+        (layout.BLOCK_LINK_B, server.block_B),
+        (layout.HOST_STEP, server.host_step_s),
+        (layout.HOST_SEQUENCE, server.host_sequence_s),
+        (layout.HOST_PROMPT, server.host_prompt_s),
+        (layout.SKEW, server.skew),
+        (layout.INGEST, server.ingest_s),
+        (layout.INGEST_TOKEN, server.ingest_token_s),
+        (layout.STREAM, server.stream_s),
+    ):
+        memory.y[at + field] = number

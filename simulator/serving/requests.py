@@ -1,0 +1,101 @@
+"""Requests: when each comes, how long it is, with whom it shares a prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from simulator.core.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["LARGEST_TOKENS", "Requests", "Source", "as_requests"]
+
+#: More tokens than any model's context: a slip of the pen.
+LARGEST_TOKENS = 1 << 31
+
+# Columns of requests, in the order in which memory holds them behind the time of arrival.
+INPUT, OUTPUT, PRIORITY, SESSION, GROUP, GROUP_TOKENS = range(6)
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Some requests in order of arrival; ``columns`` as named below, one row each."""
+
+    arrival_s: NDArray[np.float64]
+    columns: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return self.arrival_s.size
+
+
+class Source(Protocol):
+    """Where requests come from, a few thousand at a time; every iteration yields the same ones again."""
+
+    def chunks(self) -> Iterator[Requests]:
+        """Yield requests in order of arrival."""
+
+    @property
+    def mean_tokens(self) -> float:
+        """Mean length of a request at its end, for memory that depends on it."""
+
+    @property
+    def longest_tokens(self) -> int:
+        """The longest request, input and output."""
+
+
+def as_requests(
+    arrival_s: NDArray[np.float64],
+    inputs: NDArray[np.int64],
+    outputs: NDArray[np.int64],
+    *,
+    priority: NDArray[np.int64] | int = 0,
+    session: NDArray[np.int64] | int = -1,
+    group: NDArray[np.int64] | int = -1,
+    group_tokens: NDArray[np.int64] | int = 0,
+) -> Requests:
+    """Put columns together and check them.
+
+    Raises
+    ------
+    InputError
+        If an arrival is negative, not finite or before the one before it, or a length out of range.
+    """
+    import numpy as np
+
+    from simulator.serving import layout
+
+    columns = np.empty((arrival_s.size, layout.ARRIVAL_SIZE - 1), dtype=np.int64)
+    columns[:, INPUT], columns[:, OUTPUT] = inputs, outputs
+    columns[:, PRIORITY] = priority
+    # Keys of groups and of sessions share one table: even and odd.
+    columns[:, SESSION] = np.where(np.asarray(session) < 0, -1, 2 * np.asarray(session) + 1)
+    columns[:, GROUP] = np.where(np.asarray(group) < 0, -1, 2 * np.asarray(group))
+    columns[:, GROUP_TOKENS] = np.minimum(group_tokens, inputs)
+    arrivals = np.ascontiguousarray(arrival_s, dtype=np.float64)
+    _check(arrivals, columns)
+    return Requests(arrivals, columns)
+
+
+def _check(arrival_s: NDArray[np.float64], columns: NDArray[np.int64]) -> None:
+    import numpy as np
+
+    from simulator.serving import layout
+
+    rules = (
+        (~np.isfinite(arrival_s) | (arrival_s < 0.0), "arrives at no time of at least 0"),
+        (np.diff(arrival_s, prepend=0.0) < 0.0, "arrives before the one before it"),
+        (columns[:, INPUT] < 1, "has no input token"),
+        (columns[:, OUTPUT] < 1, "has no output token"),
+        (columns[:, :2].max(axis=1, initial=0) > LARGEST_TOKENS, f"has more than {LARGEST_TOKENS} tokens"),
+        (
+            (columns[:, PRIORITY] < 0) | (columns[:, PRIORITY] >= layout.PRIORITIES),
+            f"has a priority outside 0 to {layout.PRIORITIES - 1}",
+        ),
+    )
+    for broken, what in rules:
+        if broken.any():
+            raise InputError(f"request {int(np.argmax(broken))} (from 0) {what}")

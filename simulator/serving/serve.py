@@ -1,0 +1,267 @@
+"""Serve a stream of requests: a model on servers of a system, from the command line's words to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwmodels.spec import SystemSpec
+from hwmodels.system import Level, build_system
+from simulator.api.phases import Setup
+from simulator.api.simulate import prepare as prepare_setup
+from simulator.core.errors import InputError
+from simulator.core.provenance import provenance
+from simulator.serving.cluster import Cluster, Fault, Pool, Role, Server, Speculation
+from simulator.serving.engine_server import engine_cost, engine_server
+from simulator.serving.report import ServeReport, build_report
+from simulator.serving.requests import Source
+from simulator.serving.run import ClusterRun, Prepared, prepare, run_cluster
+from simulator.serving.tally import Slo, Tally
+from workloads.model import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Deployed", "Deployment", "Load", "Served", "deploy", "serve"]
+
+Rows = Callable[["NDArray[np.float64]"], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """How a model is put on servers. Settings left out are the profile's.
+
+    Attributes
+    ----------
+    replicas
+        Servers that do everything; None: as many as the system holds.
+    prefill, decode, prefill_hardware, decode_hardware
+        Servers that only do prompts, and only generate: phase splitting; on other hardware, where that is given.
+    """
+
+    weights: str | None = None
+    activations: str | None = None
+    kv: str | None = None
+    tp: int | None = None
+    pp: int | None = None
+    ep: int | None = None
+    dp: int | None = None
+    profile: str = "vllm-0.19"
+    level: Level = "analytic"
+    routing: str = "uniform"
+    overrides: Sequence[str] = ()
+    policy: str | None = None
+    sequences: int | None = None
+    budget: int | None = None
+    prefix_cache: bool | None = None
+    host_tier: bool = False
+    speculation: Speculation | None = None
+    draft: str | None = None
+    skew: float = 0.0
+    replicas: int | None = None
+    prefill: int = 0
+    decode: int = 0
+    prefill_hardware: str | Path | SystemSpec | None = None
+    decode_hardware: str | Path | SystemSpec | None = None
+    overlap_transfer: bool = False
+    router: str = "shortest-queue"
+    spill_tokens: int = 8192
+    faults: Sequence[Fault] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is asked of a cluster."""
+
+    source: Source
+    slo: Slo = field(default_factory=Slo)
+    concurrency: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A report, and the run behind it."""
+
+    report: ServeReport
+    run: ClusterRun
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A model on servers, ready to be asked."""
+
+    prepared: Prepared
+    setup: Setup
+    hardware: tuple[SystemSpec, ...]  # of each pool
+
+    def in_words(self) -> dict[str, Any]:
+        """Return what the report says of it."""
+        pools: dict[str, Any] = {}
+        for server, role in self.prepared.cluster.servers:
+            entry = pools.setdefault(
+                f"{server.name} ({role})",
+                {
+                    "servers": 0,
+                    "devices_each": server.devices,
+                    "policy": server.policy.name,
+                    "sequences": server.sequences,
+                    "step_tokens": server.step_budget,
+                    "cache_tokens": server.blocks * server.page_tokens,
+                },
+            )
+            entry["servers"] += 1
+        return {
+            "model": self.setup.model.name,
+            "profile": self.setup.profile.name,
+            "router": self.prepared.cluster.router,
+            "pools": pools,
+        }
+
+
+def deploy(
+    model: str | Path | ModelSpec, hardware: str | Path | SystemSpec, how: Deployment, source: Source
+) -> Deployed:
+    """Put a model on servers and tabulate their step times.
+
+    Parameters
+    ----------
+    model, hardware
+        As :func:`simulator.simulate` takes them.
+    how
+        Parallelism, formats, scheduler, pools.
+    source
+        The requests: their lengths say what the tables must cover.
+
+    Raises
+    ------
+    RidgelineError
+        If a name, file or setting is wrong, or the model leaves no room for a cache.
+    """
+    if bool(how.prefill) != bool(how.decode) and not how.replicas:
+        raise InputError("phase splitting needs servers for prompts and for generation: give --prefill and --decode")
+    setup, spec = _setup(model, hardware, how)
+    server = _server(setup, spec, how, source)
+    replicas = how.replicas
+    if replicas is None:
+        replicas = 0 if how.prefill or how.decode else max(spec.ranks // server.devices, 1)
+    pools, specs = [], []
+    wanted: tuple[tuple[int, str | Path | SystemSpec | None, Role], ...] = (
+        (how.prefill, how.prefill_hardware, "prefill"),
+        (how.decode, how.decode_hardware, "decode"),
+        (replicas, None, "both"),
+    )
+    for count, other, role in wanted:
+        if count < 0:
+            raise InputError(f"{count} servers for {role}: at least 0")
+        if count:
+            here = (setup, spec) if other is None else _setup(model, other, how)
+            pools.append(Pool(server if other is None else _server(*here, how, source), count, role))
+            specs.append(here[1])
+    cluster = Cluster(
+        pools=pools,
+        router=how.router,
+        spill_tokens=how.spill_tokens,
+        max_context=setup.model.max_context,
+        faults=how.faults,
+    )
+    return Deployed(prepare(cluster, source.longest_tokens), setup, tuple(specs))
+
+
+def _setup(
+    model: str | Path | ModelSpec, hardware: str | Path | SystemSpec, how: Deployment
+) -> tuple[Setup, SystemSpec]:
+    """Return what runs on what; copies of the model are servers of their own here, not ranks of one step."""
+    overrides = list(how.overrides)
+    if how.budget is not None:
+        overrides.append(f"profile.step_tokens={how.budget}")
+    setup, spec = prepare_setup(
+        model,
+        hardware,
+        weights=how.weights,
+        activations=how.activations,
+        kv=how.kv,
+        tp=how.tp,
+        pp=how.pp,
+        ep=how.ep,
+        dp=how.dp,
+        profile=how.profile,
+        routing=how.routing,
+        overrides=overrides,
+    )
+    if not setup.model.is_decoder:
+        raise InputError(f"{setup.model.name} is an encoder: it generates nothing that could be served")
+    if all(degree is None for degree in (how.tp, how.pp, how.ep, how.dp)):
+        setup = replace(setup, parallel=replace(setup.parallel, dp=1))
+    return setup, spec
+
+
+def _server(setup: Setup, spec: SystemSpec, how: Deployment, source: Source) -> Server:
+    system = build_system(spec, how.level)
+    draft = None
+    if how.speculation is not None and how.draft is not None:
+        small, _ = prepare_setup(how.draft, spec, tp=1, profile=how.profile)
+        draft = engine_cost(small, system)
+    return engine_server(
+        setup,
+        system,
+        mean_tokens=source.mean_tokens,
+        policy=how.policy,
+        sequences=how.sequences,
+        host_tier=how.host_tier,
+        prefix_cache=how.prefix_cache,
+        speculation=how.speculation,
+        draft=draft,
+        overlap_transfer=how.overlap_transfer,
+        skew=how.skew,
+    )
+
+
+def serve(
+    deployed: Deployed,
+    load: Load,
+    *,
+    debug: bool = False,
+    log_steps: int = 0,
+    on_finished: Rows | None = None,
+    command: Sequence[str] = (),
+) -> Served:
+    """Serve a load and report.
+
+    Parameters
+    ----------
+    deployed
+        The cluster, from :func:`deploy`.
+    load
+        Requests, objectives, seed.
+    debug
+        Check after every event that nothing was lost.
+    log_steps
+        Keep so many steps for a timeline.
+    on_finished
+        Also called with the rows of finished requests.
+    command
+        The command line, for provenance.
+    """
+    tally = Tally(load.slo)
+
+    def finished(rows: NDArray[np.float64]) -> None:
+        tally.add(rows)
+        if on_finished is not None:
+            on_finished(rows)
+
+    run = run_cluster(
+        deployed.prepared,
+        load.source,
+        seed=load.seed,
+        concurrency=load.concurrency,
+        debug=debug,
+        log_steps=log_steps,
+        on_finished=finished,
+    )
+    specs: dict[str, object] = {"model": deployed.setup.model, "profile": deployed.setup.profile}
+    specs |= {f"hardware_{index}": spec for index, spec in enumerate(deployed.hardware)}
+    return Served(build_report(run, tally, deployed.in_words(), provenance(specs, command, load.seed)), run)
