@@ -57,7 +57,8 @@ class Distribution:
         if self.sigma > 0:
             shaped = self.low * np.exp(self.sigma * random.standard_normal(count))
             return np.clip(np.rint(shaped), 1, self.high).astype(np.int64)
-        return random.integers(self.low, self.high, count, dtype=np.int64, endpoint=True)
+        lengths: Integers = random.integers(self.low, self.high + 1, count)
+        return lengths
 
 
 @dataclass(frozen=True, slots=True)
