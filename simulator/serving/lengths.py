@@ -56,8 +56,9 @@ class Distribution:
 
         if self.sigma > 0:
             shaped = self.low * np.exp(self.sigma * random.standard_normal(count))
-            return np.clip(np.rint(shaped), 1, self.high).astype(np.int64)
-        lengths: Integers = random.integers(self.low, self.high + 1, count)
+            lengths: Integers = np.clip(np.rint(shaped), 1, self.high).astype(np.int64)
+            return lengths
+        lengths = random.integers(self.low, self.high + 1, count)
         return lengths
 
 
