@@ -20,8 +20,8 @@ Column = NDArray[np.float64]
 #: The space: a 70B model on eight GPUs and six axes of hardware, the slowest first: range over the base, and values.
 AXES: Mapping[str, tuple[float, float, int]] = {
     "sms": (0.5, 1.5, 8),
-    "l2.capacity": (0.5, 2.0, 4),
     "hbm.bandwidth": (0.5, 2.0, 8),
+    "l2.capacity": (0.5, 2.0, 4),
     "link.bandwidth": (0.5, 2.0, 8),
     "power.limit": (0.5, 1.5, 24),
     "hbm.capacity": (0.5, 2.0, 20),

@@ -19,9 +19,9 @@ from simulator.core.quantity import Rate
 
 __all__ = ["COLUMNS", "SLOTS", "Place", "column_name", "raw_numbers"]
 
-#: What a changed column makes work to be done again: kernels; only collectives; only clock and energy; only what is
-#: compared at the end. Points are quickest in an order in which columns of low rank change rarely.
-KERNELS, LINKS, BOARD, FREE = 0, 1, 2, 3
+#: What a changed column makes work to be done again: kernels; only those of dense products; only collectives; only the
+#: clock; only what is compared at the end. Points are quickest where columns of low rank change rarely.
+KERNELS, PRODUCTS, LINKS, BOARD, FREE = range(5)
 
 SMS, MAX_HZ, QUOTED_HZ, MIN_HZ, SMEM_B, L2_B, HBM_BPS = range(7)
 LIMIT_W, IDLE_W, LINK_BPS, LINK_S, NETWORK_BPS, NETWORK_S = range(7, 13)
@@ -46,7 +46,7 @@ COLUMNS: dict[str, Place] = {
     "clock.peak_quoted_at": Place(QUOTED_HZ, KERNELS),
     "clock.min": Place(MIN_HZ, KERNELS),
     "shared_memory": Place(SMEM_B, KERNELS),
-    "l2.capacity": Place(L2_B, KERNELS),
+    "l2.capacity": Place(L2_B, PRODUCTS),
     "hbm.bandwidth": Place(HBM_BPS, KERNELS),
     "power.limit": Place(LIMIT_W, BOARD),
     "power.idle": Place(IDLE_W, BOARD),

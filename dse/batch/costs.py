@@ -25,6 +25,7 @@ from hwmodels.gpu.attention import (
     FLASH2_PAGED,
     AttentionCoefficients,
     AttentionShape,
+    AttentionWork,
     attention_add,
     attention_finish,
     attention_work,
@@ -132,6 +133,17 @@ def _shape(groups: Floats, i: int, rate: float, may_split: int) -> AttentionShap
 
 
 @batch_jit
+def _launch(
+    groups: Floats, first: int, last: int, rate: float, may_split: int, tiles: float, gpu: GpuParams,
+    c: AttentionCoefficients,
+) -> AttentionWork:  # fmt: skip
+    work = attention_work(_shape(groups, first, rate, may_split), tiles, gpu, c)
+    for group in range(first + 1, last):
+        work = attention_add(work, attention_work(_shape(groups, group, rate, may_split), tiles, gpu, c))
+    return work
+
+
+@batch_jit
 def _attention(groups: Floats, first: int, last: int, rate: float, gpu: GpuParams, coefficients: Floats) -> KernelTime:
     """As hwmodels.gpu.analytic does it: all groups of a step share one launch, split by a rule or by time."""
     c = AttentionCoefficients(*to_fixed_tuple(coefficients, _ATTENTION))
@@ -140,17 +152,12 @@ def _attention(groups: Floats, first: int, last: int, rate: float, gpu: GpuParam
         for group in range(first, last):
             tiles += query_tiles(_shape(groups, group, rate, 1), gpu, c)
     by_rule = int(groups[first, 15]) in (FLASH2, FLASH2_PAGED)
-    best = KernelTime(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    for whole in range(2):
-        work = attention_work(_shape(groups, first, rate, 1 - whole), tiles, gpu, c)
-        for group in range(first + 1, last):
-            work = attention_add(work, attention_work(_shape(groups, group, rate, 1 - whole), tiles, gpu, c))
-        time = attention_finish(work, gpu, c)
-        if whole == 0 or time.time_s < best.time_s:
-            best = time
-        if by_rule or work.join_s == 0.0:
-            break
-    return best
+    work = _launch(groups, first, last, rate, 1, tiles, gpu, c)
+    split = attention_finish(work, gpu, c)
+    if by_rule or work.join_s == 0.0:
+        return split
+    whole = attention_finish(_launch(groups, first, last, rate, 0, tiles, gpu, c), gpu, c)
+    return split if split.time_s <= whole.time_s else whole
 
 
 class Plans(NamedTuple):
@@ -187,6 +194,16 @@ def _tile(index: int, s: GemmSides, gpu: GpuParams, mma: MmaCoefficients) -> Til
 
 
 @batch_jit
+def _is_never_quicker(row: Floats, other: Floats) -> bool:
+    """Whether a cut asks as much of everything as another, so that it is the slower one at any clock."""
+    # clocks, wave_s, split_B, hbm_s, l2_B, stream_s
+    for i in (3, 4, 5, 6, 8, 9):  # noqa: SIM110 - generators are not compiled
+        if row[i] < other[i]:
+            return False
+    return True
+
+
+@batch_jit
 def _gemm(
     o: int, code: int, n: Floats, rate: float, gpu: GpuParams, coefficients: Floats, stamp: int, p: Plans
 ) -> KernelTime:
@@ -218,6 +235,8 @@ def _gemm(
         if time.time_s < best.time_s or (time.time_s == best.time_s and index < chosen):
             best = time
             chosen = index
+        elif chosen < index and _is_never_quicker(row, p.cuts[o, chosen]):
+            row[0] = 0.0
     p.winner[o] = chosen
     return best
 

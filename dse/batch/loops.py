@@ -27,6 +27,7 @@ from dse.batch.columns import (
     MIN_HZ,
     NETWORK_BPS,
     NETWORK_S,
+    PRODUCTS,
     QUOTED_HZ,
     SFU_RATE,
     SMEM_B,
@@ -34,7 +35,7 @@ from dse.batch.columns import (
     VECTOR_RATE,
 )
 from dse.batch.costs import Family, Plans, batch_jit, cost_link, cost_operator, power_of
-from dse.batch.table import Floats, Ints, Operators, Runs, Steps, Table
+from dse.batch.table import GEMM, Floats, Ints, Operators, Runs, Steps, Table
 from hwmodels.collectives import LinkParams
 from hwmodels.gpu.clock import CLOCK_STEPS, look_at, slow_share, start_search, step_clock
 from hwmodels.gpu.gemm_tiles import TILE_CANDIDATES
@@ -52,7 +53,7 @@ _CLOCK_W, _SQUARE, _CLOCK_HZ = 5, 6, 7
 class Scratch(NamedTuple):
     """Results kept from point to point; a stamp says for which device an entry is."""
 
-    stamp: Ints  # (1,): the device now
+    stamp: Ints  # (2,): the device now: as other kernels see it, and as dense products do
     rates: Floats  # FLOP per SM and clock of each format
     operator_stamp: Ints  # (operators, steps of the clock)
     operator: Floats  # (operators, steps, 5): as dse.batch.costs.cost_operator gives it
@@ -70,7 +71,7 @@ def scratch(table: Table) -> Scratch:
     """Return scratch memory for a table."""
     operators, runs, steps = len(table.operators.codes), len(table.runs.host_s), CLOCK_STEPS + 1
     return Scratch(
-        stamp=np.zeros(1, np.int64),
+        stamp=np.zeros(2, np.int64),
         rates=np.zeros(len(table.rate_slot)),
         operator_stamp=np.zeros((operators, steps), np.int64),
         operator=np.zeros((operators, steps, 5)),
@@ -101,8 +102,7 @@ def _cost_run(
     s: Scratch,
 ) -> None:
     """Sum the operators of a run at a step of the clock."""
-    stamp = s.stamp[0]
-    s.run_stamp[run, step] = stamp
+    s.run_stamp[run, step] = s.stamp[1]
     clock_Hz = step_clock(step, board)
     for part in range(5):
         s.run[run, step, part] = 0.0
@@ -112,6 +112,7 @@ def _cost_run(
     s.run[run, step, _CLOCK_HZ] = clock_Hz
     for entry in range(runs.ptr[run], runs.ptr[run + 1]):
         o = runs.operator[entry]
+        stamp = s.stamp[1 if operators.codes[o, 0] == GEMM else 0]
         if s.operator_stamp[o, step] != stamp:
             s.operator_stamp[o, step] = stamp
             cost_operator(
@@ -278,6 +279,17 @@ def _link(base: LinkParams, bandwidth_Bps: float, latency_s: float) -> LinkParam
 
 
 @batch_jit
+def _take(columns: Floats, slots: Ints, ranks: Ints, point: int, raw: Floats) -> int:
+    """Put a point's values where they go; return the lowest rank of what changed."""
+    changed = FREE
+    for c in range(len(slots)):
+        if columns[c, point] != raw[slots[c]]:
+            raw[slots[c]] = columns[c, point]
+            changed = min(changed, ranks[c])
+    return changed
+
+
+@batch_jit
 def evaluate(
     columns: Floats, slots: Ints, ranks: Ints, raw: Floats, table: Table, family: Family, intra: LinkParams,
     inter: LinkParams, s: Scratch, by_part: bool, out: Floats,
@@ -306,18 +318,16 @@ def evaluate(
     parts_J, total_J = s.parts_J[0], s.parts_J[1]
     gpu = _device(raw)
     for point in range(out.shape[1]):
-        changed = FREE
-        for c in range(len(slots)):
-            if columns[c, point] != raw[slots[c]]:
-                raw[slots[c]] = columns[c, point]
-                changed = min(changed, ranks[c])
+        changed = _take(columns, slots, ranks, point, raw)
         if point > 0 and changed == FREE:
             for row in range(out.shape[0]):
                 out[row, point] = out[row, point - 1]
             continue
-        if changed == KERNELS or s.stamp[0] == 0:
+        if s.stamp[0] == 0:
             changed = KERNELS
-            s.stamp[0] += 1
+        if changed <= PRODUCTS:
+            s.stamp[1] += 1
+            s.stamp[0] += changed == KERNELS
             gpu = _device(raw)
             _rates(raw, table.rate_slot, table.rate_at_max, s.rates)
         least_Hz = least_clock(raw[MIN_HZ], raw[MAX_HZ])
@@ -328,7 +338,7 @@ def evaluate(
             _cost_links(table.runs, near, far, family, s.link)
         for run in range(len(s.settled)):
             while True:
-                step = _settle(run, s.stamp[0], s.run_stamp, s.run, s.link, board, s.picked, s.settled)
+                step = _settle(run, s.stamp[1], s.run_stamp, s.run, s.link, board, s.picked, s.settled)
                 if step < 0:
                     break
                 _cost_run(run, step, board, gpu, table.operators, table.runs, family, s)

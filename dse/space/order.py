@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dse.batch.columns import COLUMNS, column_name
+from dse.batch.columns import COLUMNS, FREE, column_name
 from dse.space.axes import Axis, dimension_of
 from dse.space.space import Space
 
@@ -39,7 +39,7 @@ def _rank(space: Space, axis: Axis, columns: dict[str, str]) -> int:
     ranks = [
         1 + COLUMNS[columns[path]].rank if path in columns else 0 for path in touched if not path.startswith("var.")
     ]
-    return min(ranks, default=4)
+    return min(ranks, default=1 + FREE)
 
 
 def _all_names(space: Space, path: str) -> set[str]:

@@ -12,7 +12,7 @@ import math
 from typing import NamedTuple
 
 from hwmodels.gpu.gemm_tiles import TILE_CANDIDATES, Tile, gemm_tile, tile_repeats
-from hwmodels.gpu.params import GpuParams, KernelTime
+from hwmodels.gpu.params import GpuParams, KernelTime, powered
 from simulator.core.formula import formula
 
 __all__ = [
@@ -288,8 +288,8 @@ def gemm_time(
     if fixed_s + longest_s > within_s:
         return KernelTime(math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     p = c.overlap_norm
-    parts = (compute_s / longest_s) ** p + (hbm_s / longest_s) ** p + (l2_s / longest_s) ** p
-    time_s = fixed_s + longest_s * (parts + (special_s / longest_s) ** p) ** (1.0 / p)
+    parts = powered(compute_s / longest_s, p) + powered(hbm_s / longest_s, p) + powered(l2_s / longest_s, p)
+    time_s = fixed_s + longest_s * (parts + powered(special_s / longest_s, p)) ** (1.0 / p)
     output_B = s.copies * s.short * s.long * s.c_B
     return KernelTime(time_s, compute_s, special_s, hbm_s, l2_s, fixed_s, traffic.read_B, output_B, traffic.l2_B)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-__all__ = ["GpuParams", "KernelTime"]
+from simulator.core.formula import formula
+
+__all__ = ["GpuParams", "KernelTime", "powered"]
 
 
 class GpuParams(NamedTuple):
@@ -35,3 +38,11 @@ class KernelTime(NamedTuple):
     hbm_read_B: float
     hbm_write_B: float
     l2_B: float
+
+
+@formula
+def powered(share: float, exponent: float) -> float:
+    """Return a share to a power: quickly where it is all or nothing, as most terms of a norm are."""
+    if share == 0.0 or share == 1.0:
+        return share
+    return math.pow(share, exponent)

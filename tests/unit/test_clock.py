@@ -85,8 +85,8 @@ def test_settles_on_the_limit_in_few_looks(bound: float, excess: float) -> None:
     clock_Hz, power_W = load.settled()
     assert len(load.looks) <= 6
     assert power_W == pytest.approx(700.0, rel=1e-12)
-    # A step is 1.6 % of the highest clock, and more of a low one: its middle is off by a quarter of the square of that.
-    assert clock_Hz == pytest.approx(load.continuous_Hz(), rel=5e-4 * (1980e6 / clock_Hz) ** 2)
+    # A step is 3 % of the highest clock, and more of a low one: its middle is off by a quarter of the square of that.
+    assert clock_Hz == pytest.approx(load.continuous_Hz(), rel=1e-3 * (1980e6 / clock_Hz) ** 2)
 
 
 def test_an_impossible_limit_gives_the_lowest_clock() -> None:
