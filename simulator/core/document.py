@@ -311,8 +311,20 @@ def parse_yaml(text: str, file: str) -> tuple[Node | None, list[SpecProblem]]:
     """Parse YAML text into a tree and the list of what is wrong with it."""
     import yaml
 
+    try:
+        builder = _built(text, file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except _DeeperThanTheScannerGoesError:
+        builder = _built(text, file, yaml.SafeLoader)  # slower, but it says where
+    if builder.root is None and not builder.problems:
+        builder.problems.append(SpecProblem(file, 1, 1, "", "is empty"))
+    return builder.root, builder.problems
+
+
+def _built(text: str, file: str, loader: Any) -> _Builder:
+    """Feed the events of a text to a builder until there are no more or it stops."""
+    import yaml
+
     builder = _Builder(file)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     documents = 0
     try:
         for event in yaml.parse(text, Loader=loader):
@@ -333,13 +345,18 @@ def parse_yaml(text: str, file: str) -> tuple[Node | None, list[SpecProblem]]:
     except _TooDeep:
         pass
     except yaml.YAMLError as error:
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        if "nesting depth" in reason and loader is not yaml.SafeLoader:
+            # libyaml from 0.2.6 on looks ahead for a key and gives up before the first of these levels is an event
+            raise _DeeperThanTheScannerGoesError from error
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         place = builder.place(mark) if mark is not None else Place(file, 1, 1)
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         context = getattr(error, "context", None)
         if mark is not None and text[mark.index : mark.index + 1] == "\t":
             reason, context = "indent with spaces, not tabs", None
         builder.complain(place, f"is not valid YAML: {reason}" + (f" ({context})" if context else ""))
-    if builder.root is None and not builder.problems:
-        builder.problems.append(SpecProblem(file, 1, 1, "", "is empty"))
-    return builder.root, builder.problems
+    return builder
+
+
+class _DeeperThanTheScannerGoesError(Exception):
+    pass
