@@ -29,6 +29,8 @@ class ArraySpec(SpecRecord):
     overlapped: bool = True  # folds follow each other without draining the array
     rates: Annotated[Mapping[str, Number], Field(min_length=1)]  # multiply-adds of a unit in each clock, by format
 
+    registers: Count = 3  # words beside a unit: an operand of each kind and a sum
+
     @property
     def units(self) -> int:
         """Multiply-add units of all arrays."""
@@ -59,6 +61,7 @@ class SpatialSpec(DeviceSpec):
     array: ArraySpec
     vector: VectorArraySpec
     buffer_B: Bytes
+    products: Literal["blocked", "searched"] = "blocked"  # how they are mapped; searched: if that is quicker
     attention: Name  # how attention is bound to the arrays: a name of ``hwmodels/spatial/bindings``
     energy: EnergyTable
     node_nm: Annotated[int, Field(ge=2, le=250)] | None = None  # where the energy table is for another node

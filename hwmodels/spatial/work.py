@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hwmodels.spatial.binding import Binding
 from hwmodels.spatial.fused_attention import AttentionRun, AttentionWork, FusedMachine, run_attention
-from hwmodels.spatial.product import ProductArray, blocked_plan
+from hwmodels.spatial.product import ProductArray, ProductPlan, blocked_plan
 from hwmodels.spatial.spec import SpatialSpec
 from hwmodels.spatial.systolic import DATAFLOWS
 from workloads.formats import compute_format
@@ -130,6 +130,8 @@ def _products(operator: Gemm | GroupedGemm, spec: SpatialSpec, count: float, m: 
         buffer_B=spec.buffer_B,
     )
     plan = blocked_plan(m, operator.n, operator.k, input_B, weight_B, shape)
+    if spec.products == "searched":
+        plan = _quicker_plan(plan, operator, spec, count, m)
     return _overlapped(
         operator,
         spec,
@@ -140,6 +142,23 @@ def _products(operator: Gemm | GroupedGemm, spec: SpatialSpec, count: float, m: 
         word_B=max(input_B, weight_B),
         how=(f"{count:g} products of " if count != 1.0 else "") + plan.how,
     )
+
+
+def _quicker_plan(
+    blocked: ProductPlan, operator: Gemm | GroupedGemm, spec: SpatialSpec, count: float, m: int
+) -> ProductPlan:
+    """Return the plan in blocks, or the one that a search over loop nests finds, whichever is quicker."""
+    from hwmodels.spatial.searched import searched_plan
+
+    input_B, weight_B = operator.activations.bits_per_element / 8.0, operator.weights.bits_per_element / 8.0
+    fmt, least_B = compute_name(operator, spec), sum(_operand_B(operator))
+    searched = searched_plan(m, operator.n, operator.k, input_B, weight_B, spec, fmt)
+
+    def rank(plan: ProductPlan) -> tuple[float, float]:
+        moved_B = least_B + count * plan.again_B
+        return max(count * plan.cycles / spec.clock_Hz, moved_B / spec.hbm.bandwidth_Bps), plan.again_B
+
+    return min(blocked, searched, key=rank)
 
 
 def _attention(operator: Attention, spec: SpatialSpec, binding: Binding) -> SpatialWork:
