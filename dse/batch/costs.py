@@ -196,7 +196,7 @@ def _tile(index: int, s: GemmSides, gpu: GpuParams, mma: MmaCoefficients) -> Til
 @batch_jit
 def _is_never_quicker(row: Floats, other: Floats) -> bool:
     """Whether a cut asks as much of everything as another, so that it is the slower one at any clock."""
-    # clocks, wave_s, split_B, hbm_s, l2_B, stream_s
+    # clocks, wave_s, split_B, hbm_s, l2_B, l2_s
     for i in (3, 4, 5, 6, 8, 9):  # noqa: SIM110 - generators are not compiled
         if row[i] < other[i]:
             return False

@@ -13,7 +13,7 @@ import math
 from typing import NamedTuple
 
 from hwmodels.gpu.attention_decode import even_splits, flash2_key_block, flash2_splits
-from hwmodels.gpu.params import GpuParams, KernelTime
+from hwmodels.gpu.params import GpuParams, KernelTime, norm
 from simulator.core.formula import formula
 
 __all__ = [
@@ -213,7 +213,7 @@ def _pace(
     mma_s = 2.0 * scores * width / (s.mma_flop_per_clock * gpu.clock_Hz * (c.flash2_mma if flash2 else c.fused_mma))
     exp_s = scores / (gpu.sfu_op_per_clock * gpu.clock_Hz * c.softmax_rate)
     overlap = c.flash2_overlap if flash2 else c.fused_overlap
-    both_s = (mma_s**overlap + exp_s**overlap) ** (1.0 / overlap)
+    both_s = norm(overlap, mma_s, exp_s, 0.0, 0.0)
     kv_width = s.qk_dim if s.kv_shared else s.qk_dim + s.v_dim
     unpack_s = t.block * kv_width * s.unpack_op / (gpu.vector_flop_per_clock * gpu.clock_Hz)
     load_B = t.block * kv_width * s.kv_B
@@ -322,7 +322,7 @@ def attention_finish(work: AttentionWork, gpu: GpuParams, c: AttentionCoefficien
     hbm_s = moved_B / (gpu.hbm_Bps * work.stream)
     first_s = c.exposed * min(moved_B, min(work.ctas, gpu.sms) * work.first_B) / (gpu.hbm_Bps * work.stream)
     l2_s = work.l2_B / gpu.l2_Bps * gpu.max_clock_Hz / gpu.clock_Hz
-    body = max((busy**c.blend + hbm_s**c.blend) ** (1.0 / c.blend), l2_s)
+    body = max(norm(c.blend, busy, hbm_s, 0.0, 0.0), l2_s)
     fixed = work.fixed_s + work.join_s
     return KernelTime(
         time_s=fixed + first_s + body,

@@ -12,7 +12,7 @@ import math
 from typing import NamedTuple
 
 from hwmodels.gpu.gemm_tiles import TILE_CANDIDATES, Tile, gemm_tile, tile_repeats
-from hwmodels.gpu.params import GpuParams, KernelTime, powered
+from hwmodels.gpu.params import GpuParams, KernelTime, norm
 from simulator.core.formula import formula
 
 __all__ = [
@@ -202,7 +202,7 @@ class GemmTraffic(NamedTuple):
     hbm_s: float
     read_B: float
     l2_B: float
-    stream_s: float  # of one SM's draw from the L2, at the highest clock
+    l2_s: float  # at the highest clock: of the L2, or of what one SM draws from it
 
 
 @formula
@@ -248,11 +248,13 @@ def gemm_traffic(s: GemmSides, tile: Tile, cut: GemmCut, gpu: GpuParams, c: Gemm
     rows_B = tile.rows * s.short_B
     width_B = tile.width * s.long_B
     shared_B = min(rows_B, width_B) + max(rows_B, width_B) / c.multicast
+    l2_B = cut.blocks * shared_B * cut.k_part * s.crossing + output_B
+    stream_s = cut.waves * (rows_B + width_B) * cut.k_part * s.crossing / c.sm_stream_Bps
     return GemmTraffic(
         (read_B + output_B) / (s.full_Bps * busy) + c.hbm_ramp_s,
         read_B,
-        cut.blocks * shared_B * cut.k_part * s.crossing + output_B,
-        cut.waves * (rows_B + width_B) * cut.k_part * s.crossing / c.sm_stream_Bps,
+        l2_B,
+        max(l2_B / (gpu.l2_Bps * c.l2_efficiency), stream_s),
     )
 
 
@@ -282,14 +284,12 @@ def gemm_time(
     """
     clock_share = gpu.clock_Hz / gpu.max_clock_Hz
     compute_s = cut.clocks / gpu.clock_Hz + cut.wave_s
-    l2_s = max(traffic.l2_B / (gpu.l2_Bps * c.l2_efficiency), traffic.stream_s) / clock_share + c.wave_s
+    l2_s = traffic.l2_s / clock_share + c.wave_s
     hbm_s = traffic.hbm_s
     longest_s = max(compute_s, special_s, hbm_s, l2_s)
     if fixed_s + longest_s > within_s:
         return KernelTime(math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    p = c.overlap_norm
-    parts = powered(compute_s / longest_s, p) + powered(hbm_s / longest_s, p) + powered(l2_s / longest_s, p)
-    time_s = fixed_s + longest_s * (parts + powered(special_s / longest_s, p)) ** (1.0 / p)
+    time_s = fixed_s + norm(c.overlap_norm, compute_s, special_s, hbm_s, l2_s)
     output_B = s.copies * s.short * s.long * s.c_B
     return KernelTime(time_s, compute_s, special_s, hbm_s, l2_s, fixed_s, traffic.read_B, output_B, traffic.l2_B)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from simulator.core.formula import formula
 
-__all__ = ["GpuParams", "KernelTime", "powered"]
+__all__ = ["GpuParams", "KernelTime", "norm"]
 
 
 class GpuParams(NamedTuple):
@@ -41,8 +41,22 @@ class KernelTime(NamedTuple):
 
 
 @formula
-def powered(share: float, exponent: float) -> float:
-    """Return a share to a power: quickly where it is all or nothing, as most terms of a norm are."""
-    if share == 0.0 or share == 1.0:
-        return share
-    return math.pow(share, exponent)
+def norm(exponent: float, a: float, b: float, c: float, d: float) -> float:
+    """Join times that run beside each other: the p-norm of up to four, 0 where there are fewer.
+
+    ``(a^p + b^p + c^p + d^p)^(1/p)`` with ``p`` the exponent: their sum at 1, the longest where it is large.
+    """
+    longest = max(a, b, c, d)
+    if longest == 0.0:
+        return 0.0
+    total = _share(exponent, a, longest) + _share(exponent, b, longest)
+    total += _share(exponent, c, longest) + _share(exponent, d, longest)
+    return longest if total == 1.0 else longest * math.pow(total, 1.0 / exponent)
+
+
+@formula
+def _share(exponent: float, part: float, longest: float) -> float:
+    """Return a power of a share; powers are slow, and most shares of a norm are all or nothing."""
+    if part == longest:
+        return 1.0
+    return 0.0 if part == 0.0 else math.pow(part / longest, exponent)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hwmodels.gpu.params import GpuParams, KernelTime, powered
+from hwmodels.gpu.params import GpuParams, KernelTime, norm
 from simulator.core.formula import formula
 
 __all__ = [
@@ -96,8 +96,7 @@ def vector_kernel(
     far = 1.0 / (1.0 + (c.fill_size_B / max(hbm_B, 1.0)) ** 4)  # 0: small enough to be found in L2
     if trips > 0.0:
         wait_s = trips * (c.trip_s / speed + far * c.far_s) * max(1.0, rows / (gpu.sms * rows_per_sm))
-    p = c.blend
-    body = max((powered(max(compute_s, special_s), p) + hbm_s**p + powered(wait_s, p)) ** (1.0 / p), l2_s)
+    body = max(norm(c.blend, max(compute_s, special_s), hbm_s, wait_s, 0.0), l2_s)
     fixed = c.fixed_s + c.fill_s * far
     return KernelTime(
         time_s=fixed + body,
