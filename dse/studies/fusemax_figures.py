@@ -37,11 +37,15 @@ def study_figures(runs: _Runs, sweep: Sequence[Mapping[str, Any]]) -> list[Study
         for (name, model, length), result in runs.items()
     ]
     einsums = [
-        {"design": name, "einsum": einsum, "use_2d": cycles / study_setup().machine.clock_Hz / result.attention.time_s}
+        {
+            "design": name,
+            "einsum": einsum.name,
+            "use_2d": result.attention.cycles[einsum.name] / study_setup().machine.clock_Hz / result.attention.time_s,
+        }
         for (name, model, length), result in runs.items()
         if (model, length) == _SHOWN
-        for einsum, cycles in result.attention.cycles.items()
-        if einsum in load_binding(study_setup().designs[name].binding).on_2d
+        for einsum in load_binding(study_setup().designs[name].binding).einsums
+        if einsum.on_2d
     ]
     front = [{key: row[key] for key in ("model", "columns", "area_mm2", "latency_s")} for row in sweep]
     return [

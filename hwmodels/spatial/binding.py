@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
 from simulator.core.errors import InputError
 from simulator.core.names import match_name
 from simulator.core.specfile import SpecRecord, load_spec
-from workloads.cascade import Cascade, load_cascade
+from workloads.cascade import Cascade, CascadeEinsum, load_cascade
 
-__all__ = ["Binding", "Phase", "ScorePlace", "binding_names", "load_binding"]
+__all__ = ["Binding", "BoundEinsum", "Phase", "ScorePlace", "binding_names", "load_binding"]
 
 _BUNDLED = Path(__file__).parent / "bindings"
 _Cycles = Mapping[str, Annotated[float, Field(ge=0.0, le=1e6)]]
@@ -51,6 +51,17 @@ class _BindingFile(SpecRecord):
     tile_columns_in_buffer: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
+class BoundEinsum(NamedTuple):
+    """An einsum on its array."""
+
+    name: str  # the tensor that it makes
+    text: str
+    on_2d: bool
+    ranks: tuple[str, ...]  # whose every point it visits
+    cycles: float  # of one unit for one point
+    operations: tuple[tuple[str, int], ...]  # by kind, for one point
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """Einsums that run at one time, by the tensors they make."""
@@ -72,17 +83,8 @@ class Binding:
     cycles_2d: Mapping[str, float]  # per operation and unit
     cycles_1d: Mapping[str, float]
     phases: tuple[Phase, ...]
+    einsums: tuple[BoundEinsum, ...]  # in the order of the cascade
     tile_columns_in_buffer: int  # columns of scores per query that the buffer holds beside its state
-
-    @property
-    def on_2d(self) -> frozenset[str]:
-        """Tensors made on the 2D array."""
-        return frozenset(name for phase in self.phases for name in phase.array_2d)
-
-    def cycles_per_point(self, name: str, array: Literal["2d", "1d"]) -> float:
-        """Cycles of one unit for one point of the einsum that makes ``name``."""
-        table = self.cycles_2d if array == "2d" else self.cycles_1d
-        return sum(count * table[op] for op, count in self.cascade.einsum(name).operations.items())
 
 
 @lru_cache(maxsize=1)
@@ -114,45 +116,64 @@ def load_binding(name: str) -> Binding:
         found = match_name(name, _bundled(), "binding")
         path, shown = _bundled()[found], f"hwmodels/spatial/bindings/{found}.yaml"
     file = load_spec(path, _BindingFile, shown)
-    binding = Binding(
+    cascade = load_cascade(file.cascade)
+    phases = tuple(Phase(tuple(p.array_2d), tuple(p.array_1d), tuple(p.travel)) for p in file.phases)
+    _check(file, cascade, phases, shown)
+    return Binding(
         name=file.name,
         description=file.description,
-        cascade=load_cascade(file.cascade),
+        cascade=cascade,
         fused=file.fused,
         scores=file.scores,
         cycles_2d=dict(file.cycles_2d),
         cycles_1d=dict(file.cycles_1d),
-        phases=tuple(Phase(tuple(p.array_2d), tuple(p.array_1d), tuple(p.travel)) for p in file.phases),
+        phases=phases,
+        einsums=tuple(_bound(einsum, file, phases) for einsum in cascade.einsums),
         tile_columns_in_buffer=file.tile_columns_in_buffer,
     )
-    _check(binding, shown)
-    return binding
 
 
-def _check(binding: Binding, where: str) -> None:
+def _bound(einsum: CascadeEinsum, file: _BindingFile, phases: tuple[Phase, ...]) -> BoundEinsum:
+    on_2d = einsum.name in _on_2d(phases)
+    table = file.cycles_2d if on_2d else file.cycles_1d
+    return BoundEinsum(
+        name=einsum.name,
+        text=einsum.text,
+        on_2d=on_2d,
+        ranks=tuple(sorted(einsum.ranks)),
+        cycles=sum(count * table[op] for op, count in einsum.operations.items()),
+        operations=tuple(einsum.operations.items()),
+    )
+
+
+def _on_2d(phases: tuple[Phase, ...]) -> set[str]:
+    return {name for phase in phases for name in phase.array_2d}
+
+
+def _check(file: _BindingFile, cascade: Cascade, phases: tuple[Phase, ...], where: str) -> None:
     """Refuse what leaves an einsum out, runs it twice, or asks an array for what it cannot do."""
-    made = [einsum.name for einsum in binding.cascade.einsums]
-    unknown = sorted(set(binding.cascade.ranks) - _RANKS)
+    made = [einsum.name for einsum in cascade.einsums]
+    unknown = sorted(set(cascade.ranks) - _RANKS)
     if unknown:
         raise InputError(
             f"{where}: rank {unknown[0]}: only attention is bound, its ranks are {', '.join(sorted(_RANKS))}"
         )
-    if not binding.fused and len(binding.phases) != 3:
+    if not file.fused and len(phases) != 3:
         raise InputError(f"{where}: not fused: give three phases: scores, softmax, product with the values")
-    if binding.scores == "rows" and not {"QK", "AV"} <= binding.on_2d:
+    if file.scores == "rows" and not {"QK", "AV"} <= _on_2d(phases):
         raise InputError(f"{where}: rows of scores wait between QK and AV: both must run on the 2D array")
-    bound = [name for phase in binding.phases for name in (*phase.array_2d, *phase.array_1d)]
-    travels = [name for phase in binding.phases for name in phase.travel]
+    bound = [name for phase in phases for name in (*phase.array_2d, *phase.array_1d)]
+    travels = [name for phase in phases for name in phase.travel]
     for name in (*bound, *travels):
         if name not in made:
-            raise InputError(f"{where}: {binding.cascade.name} makes no {name}; it makes {', '.join(made)}")
+            raise InputError(f"{where}: {cascade.name} makes no {name}; it makes {', '.join(made)}")
     for name in made:
         if bound.count(name) != 1:
             raise InputError(f"{where}: {name} is bound {bound.count(name)} times, must be once")
-    for array, table in (("2d", binding.cycles_2d), ("1d", binding.cycles_1d)):
+    for array, table in (("2d", file.cycles_2d), ("1d", file.cycles_1d)):
         for name in bound:
-            if (name in binding.on_2d) != (array == "2d"):
+            if (name in _on_2d(phases)) != (array == "2d"):
                 continue
-            missing = sorted(set(binding.cascade.einsum(name).operations) - set(table))
+            missing = sorted(set(cascade.einsum(name).operations) - set(table))
             if missing:
                 raise InputError(f"{where}: cycles_{array} has no {missing[0]!r}, which {name} needs")

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from hwmodels.spatial.binding import Binding
+from hwmodels.spatial.binding import Binding, BoundEinsum
 from hwmodels.spatial.flat_dataflow import FlatDataflow, flat_traffic_B, least_traffic_dataflow
 from hwmodels.spatial.tiles import tiles_visited
 from simulator.core.formula import formula
@@ -118,7 +118,8 @@ def run_attention(
     points = _points(work, machine, along, tiles / along)
     # Arrays share problems and, where these are few, the rows of tiles of one problem.
     share = math.ceil(work.problems * along / machine.arrays) / along
-    useful = {e.name: share * _einsum_cycles(binding, e.name, points, machine) for e in binding.cascade.einsums}
+    units = {True: machine.rows * machine.columns, False: machine.lanes}
+    useful = {e.name: share * _visited(e, points) * e.cycles / units[e.on_2d] for e in binding.einsums}
     if binding.scores == "rows" and dataflow is None:
         dataflow = least_traffic_dataflow(work, machine)
     occupied = useful if dataflow is None else _padded(useful, work, machine, dataflow)
@@ -134,12 +135,11 @@ def run_attention(
             max(cycles / machine.clock_Hz, size_B / machine.memory_Bps)
             for cycles, size_B in zip(phases, moved, strict=True)
         )
-    on_2d = binding.on_2d
     return AttentionRun(
         time_s=time_s,
         compute_s=compute_s,
-        array_2d_s=sum(c for name, c in useful.items() if name in on_2d) / machine.clock_Hz,
-        array_1d_s=sum(c for name, c in useful.items() if name not in on_2d) / machine.clock_Hz,
+        array_2d_s=sum(useful[e.name] for e in binding.einsums if e.on_2d) / machine.clock_Hz,
+        array_1d_s=sum(useful[e.name] for e in binding.einsums if not e.on_2d) / machine.clock_Hz,
         memory_s=memory_s,
         read_B=read_B,
         write_B=write_B,
@@ -179,13 +179,9 @@ def _traffic_B(
     return 0, *_unfused_B(work, machine, points)
 
 
-def _einsum_cycles(binding: Binding, name: str, points: Mapping[str, float], machine: FusedMachine) -> float:
-    """Cycles of one problem's einsum with all units of its array at work."""
-    if name in binding.on_2d:
-        units, cycles = machine.rows * machine.columns, binding.cycles_per_point(name, "2d")
-    else:
-        units, cycles = machine.lanes, binding.cycles_per_point(name, "1d")
-    return binding.cascade.einsum(name).points(points) * cycles / units
+def _visited(einsum: BoundEinsum, points: Mapping[str, float]) -> float:
+    """Return how many points of one problem an einsum visits."""
+    return math.prod(points[rank] for rank in einsum.ranks)
 
 
 def _phase_cycles(binding: Binding, index: int, cycles: Mapping[str, float], rows: int) -> float:
@@ -217,12 +213,12 @@ def _operations(
 ) -> tuple[dict[str, float], dict[str, float]]:
     total: dict[str, float] = {}
     on_1d: dict[str, float] = {}
-    for einsum in binding.cascade.einsums:
-        for name, count in einsum.operations.items():
-            done = count * problems * einsum.points(points)
-            total[name] = total.get(name, 0.0) + done
-            if einsum.name not in binding.on_2d:
-                on_1d[name] = on_1d.get(name, 0.0) + done
+    for einsum in binding.einsums:
+        visited = problems * _visited(einsum, points)
+        for name, count in einsum.operations:
+            total[name] = total.get(name, 0.0) + count * visited
+            if not einsum.on_2d:
+                on_1d[name] = on_1d.get(name, 0.0) + count * visited
     return total, on_1d
 
 

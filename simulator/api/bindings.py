@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
-from hwmodels.spatial.binding import Binding, Phase, load_binding
+from hwmodels.spatial.binding import BoundEinsum, Phase, load_binding
 
 __all__ = ["binding_detail", "binding_row", "binding_text"]
 
@@ -25,7 +25,7 @@ def binding_row(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "cascade": binding.cascade.name,
-        "2D array": " ".join(e.name for e in binding.cascade.einsums if e.name in binding.on_2d),
+        "2D array": " ".join(e.name for e in binding.einsums if e.on_2d),
         "scores": binding.scores,
         "description": binding.description,
     }
@@ -46,18 +46,13 @@ def binding_detail(name: str) -> dict[str, Any]:
         "cascade": binding.cascade.name,
         "fused": binding.fused,
         "scores": binding.scores,
-        "einsums": [_einsum(binding, e.name, e.text) for e in binding.cascade.einsums],
+        "einsums": [_einsum(e) for e in binding.einsums],
         "phases": [_phase(phase) for phase in binding.phases],
     }
 
 
-def _einsum(binding: Binding, name: str, text: str) -> dict[str, Any]:
-    on_2d = name in binding.on_2d
-    return {
-        "text": text,
-        "array": "2D" if on_2d else "1D",
-        "cycles_per_point": binding.cycles_per_point(name, "2d" if on_2d else "1d"),
-    }
+def _einsum(einsum: BoundEinsum) -> dict[str, Any]:
+    return {"text": einsum.text, "array": "2D" if einsum.on_2d else "1D", "cycles_per_point": einsum.cycles}
 
 
 def _phase(phase: Phase) -> dict[str, list[str]]:
