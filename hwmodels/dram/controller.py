@@ -89,12 +89,25 @@ class Controller:
         ------
         UnsupportedError
             If the device has no such refresh.
+        InputError
+            If refreshes would leave no time for requests.
         """
-        if self.refresh == "all-bank":
-            return dram.timings["nREFI"]
-        if not any("REFpb" in constraint.prev for constraint in dram.constraints):
+        all_bank = self.refresh == "all-bank"
+        taken = [c for c in dram.constraints if ("REFab" if all_bank else "REFpb") in c.prev]
+        if not all_bank and not taken:
             raise UnsupportedError(f"{dram.standard} has no per-bank refresh: refresh all-bank, or off")
-        return dram.timings.get("nREFIpb", dram.timings["nREFI"] // dram.banks)
+        interval = dram.timings["nREFI"]
+        if not all_bank:
+            taken = [c for c in taken if c.scope != "Bank"]
+            interval = dram.timings.get("nREFIpb", interval // dram.banks)
+        # A refresh waits for rows to close, and a request for its row to open again.
+        least = max((c.latency for c in taken), default=0) + dram.timings.get("nRC", 0)
+        if interval <= least:
+            raise InputError(
+                f"{dram.name}: {self.refresh} refresh every {interval} ticks leaves no time for requests: it takes "
+                f"{least} with its rows closed and opened again (nREFI, nRFC, nRC)"
+            )
+        return interval
 
     def unused_commands(self) -> frozenset[str]:
         """Return the commands this policy never issues."""

@@ -96,9 +96,10 @@ SIZE, SEEN, SOONEST, WINNER, WINNER_AGE, WINNER_KEY = 96, 104, 112, 120, 128, 13
 
 # Behind the numbers of the controller.
 MARKS_AT, MARKS = 160, 1024  # how many buffered writes have a block of each hash; a power of two
-RING_AT, RING = 1184, 4096  # keys of refreshes and precharges; a power of two that never fills
-UNITS_AT, UNITS_MOST = 5280, 256  # per refresh unit the columns OPEN_BANKS ...
-HISTORY_AT = 6304
+RING_AT, RING = 1184, 8192  # keys of refreshes and precharges; a power of two that never fills
+UNITS_AT, UNITS_MOST = 9376, 256  # per refresh unit the columns OPEN_BANKS ...
+HISTORY_AT = 10400
+BANKS_MOST = 4096  # each may have a precharge in the ring, beside the refreshes
 
 # Columns of the constraint table.
 FIRST, STOP, LATENCY, WINDOW, PLACE = 0, 1, 2, 3, 4

@@ -13,6 +13,7 @@ from hwmodels.dram.device import SLOTS, Dram
 from hwmodels.dram.program import BANK_COMMANDS, UNIT_COMMANDS, Program, compile_program
 from hwmodels.dram.requests import Mapping as AddressMapping
 from hwmodels.dram.requests import Requests
+from simulator.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,6 +161,10 @@ def _state(dram: Dram, controller: Controller, room: int, skip: Skip) -> State:
     program = _program(dram, controller.unused_commands())
     commands = (*BANK_COMMANDS, *UNIT_COMMANDS)
     banks, units = dram.banks, dram.refresh_units
+    if units > layout.UNITS_MOST or banks > layout.BANKS_MOST:
+        raise InputError(
+            f"{dram.name}: {banks} banks in {units} refresh units, at most {layout.BANKS_MOST} in {layout.UNITS_MOST}"
+        )
     trace_at = layout.HISTORY_AT + program.history_size
     r = np.zeros(trace_at + 3 * room, dtype=np.int64)
     r[layout.TRACE_AT] = trace_at

@@ -44,6 +44,7 @@ class _Channel:
     def __init__(self, dram: Dram, controller: Controller) -> None:
         self.dram, self.controller = dram, controller
         self.timing = SteppedTiming(dram)
+        self.interval = controller.refresh_interval(dram) if controller.refresh != "off" else 0
         self.tick = 0
         self.rows: dict[int, int] = {}  # open row of each open bank
         self.accesses: Counter[int] = Counter()  # of the open row
@@ -86,7 +87,7 @@ class _Channel:
 
     def refresh(self) -> None:
         """Queue refreshes that fall due, then banks to close."""
-        if self.controller.refresh != "off" and self.tick % self.controller.refresh_interval(self.dram) == 0:
+        if self.interval and self.tick % self.interval == 0:
             if self.controller.refresh == "all-bank":
                 for unit in range(self.dram.refresh_units):
                     self.priority.append(_Request(-1, unit, -1, False, -1, self.tick, last="REFab"))

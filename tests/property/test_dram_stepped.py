@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from hwmodels.dram.controller import PAGE_POLICIES, SCHEDULERS, Controller
 from hwmodels.dram.device import Dram
 from hwmodels.dram.requests import PATTERNS, Mapping, Stream, blocks, field_counts, parse_mapping
-from hwmodels.dram.run import simulate
+from hwmodels.dram.run import Skip, simulate
 from hwmodels.dram.standard import load_dram, load_standard, standards
 from hwmodels.dram.stepped import simulate_stepped
+
+SKIPS: tuple[Skip, ...] = ("periods", "events", "nothing")
 
 
 @st.composite
@@ -73,6 +75,10 @@ def test_the_engine_is_the_rules(name: str, data: st.DataObject) -> None:
     fast = simulate(dram, controller, requests, mapping, trace=True)
     assert fast.trace == slow.trace
     assert dataclasses.replace(fast, steps=0) == dataclasses.replace(slow, steps=0)
+    for skip in SKIPS:
+        run = simulate(dram, controller, requests, mapping, skip=skip)
+        assert dataclasses.replace(run, steps=0, skipped_ticks=0) == dataclasses.replace(slow, steps=0, trace=())
+        assert skip != "nothing" or run.steps >= run.cycles
 
 
 def test_in_order_starts_the_next_request_in_the_tick_that_frees_the_way() -> None:

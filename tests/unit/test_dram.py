@@ -1,5 +1,6 @@
 """DRAM parts by hand: energies per standard, streams, address mappings, controllers, specifications."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -156,6 +157,25 @@ def test_per_bank_refresh_needs_a_device_that_has_it() -> None:
     stream = Stream("seq", 4, 64).generate()
     with pytest.raises(UnsupportedError, match="no per-bank refresh"):
         simulate(load_dram("ddr4"), Controller(refresh="per-bank"), stream, parse_mapping("ro8-co7"))
+
+
+@pytest.mark.parametrize("interval", [0, 1, 650])
+def test_refreshes_that_leave_no_time_for_requests_are_refused(interval: int) -> None:
+    """DDR4-3200: 576 clocks for a refresh and 74 for a row; one tick more and requests are served, if slowly."""
+    dram = load_dram("ddr4")
+    stream, mapping = Stream("seq", 400, 64).generate(), parse_mapping("ro8-co7")
+    storm = dataclasses.replace(dram, timings={**dram.timings, "nREFI": interval})
+    with pytest.raises(InputError, match=f"every {interval} ticks leaves no time for requests: it takes 650"):
+        simulate(storm, Controller(), stream, mapping)
+    barely = dataclasses.replace(dram, timings={**dram.timings, "nREFI": 651})
+    assert simulate(barely, Controller(), stream, mapping).cycles > simulate(dram, Controller(), stream, mapping).cycles
+
+
+def test_more_refresh_units_than_the_engine_has_room_for_are_refused() -> None:
+    dram = load_dram("ddr4")
+    many = dataclasses.replace(dram, counts=(1, 257, 1, 1))
+    with pytest.raises(InputError, match="257 banks in 257 refresh units, at most 4096 in 256"):
+        simulate(many, Controller(refresh="off"), Stream("seq", 4, 64).generate(), parse_mapping("ro8-co7"))
 
 
 def test_standards_are_data_with_sources() -> None:
