@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from dse.evaluate import Tally, all_constraints, to_minimise
 from dse.metrics import shown_metric
 from dse.pareto import hypervolume, knee, reference_point
-from dse.space.axes import text_of
+from dse.space.axes import dimension_of, text_of
 from dse.space.space import Constraint, Space
 from dse.sweep import Outcome
 from simulator.core.document import Scalar
+from simulator.core.units import format_quantity, parse_quantity
 
 __all__ = ["FrontPart", "Point", "front_document", "fronts_of", "rejections", "space_text", "sweep_text"]
 
 _SHOWN_ROWS = 12
 _SHOWN_FRONTS = 6
+_LONG = 10  # characters of a derived quantity beyond which it is rounded
 _MOST_EXACT = {2: 1_000_000, 3: 3000, 4: 400}  # points on the front up to which its volume takes no more than seconds
 
 
@@ -155,7 +157,9 @@ def _choices(space: Space, index: int) -> dict[str, Scalar]:
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.5g}"
-    return text_of(value)
+    text = text_of(value)
+    dimension = dimension_of(text) if len(text) > _LONG else None
+    return text if dimension is None else format_quantity(parse_quantity(text, dimension), dimension, 4)
 
 
 def fronts_of(outcome: Outcome) -> list[FrontPart]:

@@ -116,11 +116,14 @@ class Space:
 
     def codes(self, indices: NDArray[np.int64]) -> Codes:
         """Return the position on each axis of each index, shape (points, axes)."""
-        codes = np.empty((len(indices), len(self.axes)), dtype=np.int64)
+        columns = np.empty((len(self.axes), len(indices)), dtype=np.int64)  # each axis in one piece of memory
         rest = np.asarray(indices, dtype=np.int64)
         for position in range(len(self.axes) - 1, -1, -1):
-            rest, codes[:, position] = np.divmod(rest, len(self.axes[position]))
-        return codes
+            length = len(self.axes[position])
+            above = rest // length  # several times quicker than divmod
+            columns[position] = rest - above * length
+            rest = above
+        return columns.T
 
     def indices(self, codes: Codes) -> NDArray[np.int64]:
         """Return the index of each row of positions: the inverse of :meth:`codes`."""
