@@ -26,7 +26,7 @@ class Spatial:
 
     spec: SpatialSpec
     binding: Binding
-    energy: EnergyTable  # at the device's node
+    energy: EnergyTable  # at the device's node, for its buffer
     network: Network
     level: Level = "analytic"
 
@@ -170,4 +170,4 @@ def build_spatial(spec: SpatialSpec, network: Network, level: Level) -> Spatial:
             f"{spec.name}: whole steps of a spatial array have no cycle level; single products do "
             "(`ridgeline replay systolic`)"
         )
-    return Spatial(spec, load_binding(spec.attention), spec.energy.at_node(spec.node_nm), network, level)
+    return Spatial(spec, load_binding(spec.attention), spec.energies, network, level)

@@ -78,7 +78,7 @@ def searched_plan(m: int, n: int, k: int, input_B: float, weight_B: float, spec:
     fmt
         What is computed in.
     """
-    table = spec.energy.at_node(spec.node_nm)
+    table = spec.energies
     bounds = {"M": _divisible(m), "N": _divisible(n), "K": _divisible(k)}
     word_B = max(input_B, weight_B)
     einsum = parse_einsum("Z[M,N] += A[M,K] * W[N,K]", bounds)

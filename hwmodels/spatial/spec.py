@@ -68,9 +68,14 @@ class SpatialSpec(DeviceSpec):
     area: AreaSpec | None = None
 
     @property
+    def energies(self) -> EnergyTable:
+        """The table of components at the device's node and for its buffer."""
+        return self.energy.at_node(self.node_nm).for_buffer(self.buffer_B)
+
+    @property
     def energy_basis(self) -> str:
         """The table of components, at the node of the device."""
-        return self.energy.at_node(self.node_nm).name
+        return self.energies.name
 
     def compute_format(self, operands: str) -> str:
         """Return the format that the units compute in for operands of a format.

@@ -138,9 +138,18 @@ def test_energy_tables_are_not_mixed_and_scale_whole() -> None:
     assert scaled.buffer_read / table.buffer_read == pytest.approx(energy_factor(45, 16))
     assert scaled.memory == table.memory
     assert "scaled to 16 nm" in scaled.name
-    assert _device("gemmini").energy.model_dump() == scaled.model_dump()
+    assert _device("gemmini").energy.model_dump() == scaled.for_buffer(320 * 1024).model_dump()
     with pytest.raises(InputError, match="no scaling to 10 nm"):
         table.at_node(10)
+
+
+def test_energy_of_a_buffer_grows_with_its_capacity() -> None:
+    """Horowitz's own caches of 8 KB, 32 KB and 1 MB take 10, 20 and 100 pJ for 64 bits."""
+    table = load_energy_table("horowitz-45nm")
+    for kibibytes, picojoule in ((8, 10), (32, 20), (1024, 100)):
+        assert table.for_buffer(kibibytes * 1024).buffer_read == pytest.approx(picojoule / 8 * 1e-12, rel=0.15)
+    common = load_energy_table("tpu-7nm").for_buffer(128 * 2**20)
+    assert common.buffer_read == pytest.approx(1.88e-12 * 8, rel=0.3)
 
 
 def test_report_says_mapping_energy_table_and_levels() -> None:
