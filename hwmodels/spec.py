@@ -46,6 +46,11 @@ __all__ = [
 ]
 
 
+#: Kinds of operator that a unit may be kept to, or that a placement names; prompts of attention may go elsewhere.
+OperatorKind = Literal["gemm", "grouped_gemm", "attention", "vector", "gather", "kv_write"]
+PlacedKind = Literal["gemm", "grouped_gemm", "attention", "attention/prompt", "vector", "gather", "kv_write"]
+
+
 class UnitSpec(SpecRecord):
     """Some devices of one kind in each node.
 
@@ -59,14 +64,16 @@ class UnitSpec(SpecRecord):
     memory: Name | None = None  # the unit whose memory it computes in; its own when not said
     holds: Annotated[tuple[Literal["weights", "kv"], ...], Field(strict=False)] = ("weights", "kv")  # own memory
     joined: Literal["link", "network"] = "link"  # how the first unit reaches its memory
-    runs: Annotated[tuple[str, ...], Field(strict=False)] | None = None  # kinds of operator; all it can when not said
+    runs: Annotated[tuple[OperatorKind, ...], Field(strict=False)] | None = (
+        None  # kinds of operator; all it can when not said
+    )
 
 
 class PlacementSpec(SpecRecord):
     """Which unit runs which operator; see ``simulator/engine/placement.py``."""
 
     policy: Name  # fixed, fastest, intensity, co-processing
-    kinds: dict[str, str] = Field(default_factory=dict)  # fixed: unit by kind of operator; the rest on the first
+    kinds: dict[PlacedKind, str] = Field(default_factory=dict)  # fixed: unit by kind of operator; the rest on the first
     intensity: Annotated[float, Field(gt=0)] | None = None  # intensity: FLOP per byte below which one leaves the first
     sections: Count = 1  # of a shared memory, each used by one unit at a time (bundles of banks)
     kv_sections: Count | None = None  # of them, those with the cache of running sequences; all when not said

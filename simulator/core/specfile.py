@@ -225,7 +225,7 @@ def _problems(error: ValidationError, tree: Node, record: type[BaseModel]) -> It
     if len(details) > _SHOWN_PROBLEMS:
         yield SpecProblem(*tree.place, "", f"{len(details)} problems, of which the first {_SHOWN_PROBLEMS} are shown")
     for detail in details[:_SHOWN_PROBLEMS]:
-        path = tuple(detail["loc"])
+        path = tuple(step for step in detail["loc"] if step != "[key]")
         kind, value = detail["type"], detail["input"]
         if kind == "too_short" and any(d["loc"][: len(path)] == path and d is not detail for d in details):
             continue  # a list counts as empty when its only item is wrong, which is said elsewhere

@@ -84,13 +84,14 @@ class Choices:
         work (preemptive open shop, Gonzalez and Sahni 1976, Journal of the ACM 23:4).
         """
         times = [self.time_s(piece.unit, piece.operator) for piece in pieces]
-        sections: dict[tuple[str, int], float] = {}
+        busy_s: dict[tuple[str, int], float] = {}
         for piece, time_s in zip(pieces, times, strict=True):
             where = self._sections(piece.operator)
-            for section in where:
+            for section in {0, self.rules.sections - 1}:  # those of running sequences are alike, and so are the others
                 key = (self.units[piece.unit].memory, section)
-                sections[key] = sections.get(key, 0.0) + time_s / len(where)
-        return max(*times, *sections.values())
+                if section in where:
+                    busy_s[key] = busy_s.get(key, 0.0) + time_s / len(where)
+        return max(*times, *busy_s.values())
 
     def _sections(self, operator: Operator) -> range:
         """Sections of a memory that an operator's data lies in: prompts apart from what running sequences cached."""
@@ -155,8 +156,9 @@ def _fixed(operator: Operator, choices: Choices) -> Pieces:
     for part in _by_phase(operator):
         able = choices.able(part)
         prompt = isinstance(part, Attention) and part.groups[0].q_len > 1
-        wanted = kinds.get(f"{part.kind}/prompt") if prompt else None
-        wanted = wanted or kinds.get(part.kind, names[0])
+        by_kind: dict[str, str] = {str(kind): name for kind, name in kinds.items()}
+        wanted = by_kind.get(part.kind, names[0])
+        wanted = by_kind.get(f"{part.kind}/prompt", wanted) if prompt else wanted
         unit = names.index(wanted)
         if able:
             pieces.append(Piece(unit if unit in able else able[0], part))

@@ -151,6 +151,8 @@ def test_a_section_that_both_need_is_served_in_turns(file: Path) -> None:
     times = [apart.time_s(piece.unit, piece.operator) for piece in pieces]
     assert apart.together_s(pieces) == max(times)
     assert crowded.together_s(pieces) == pytest.approx(max(*times, sum(times) / 2))
+    many = choices(shared(file, sections=1_000_000, kv_sections=999_999))
+    assert many.together_s(pieces) == max(times)  # without looking at each
 
 
 @pytest.mark.parametrize("model", ["mixtral-8x7b", "llama-3-8b"])
@@ -241,6 +243,8 @@ def test_one_device_for_several_ranks_serves_them_in_turn(file: Path) -> None:
         ({"units": [{"name": "a", "device": "h100"}, {"name": "a", "device": "h100"}]}, "names of their own"),
         ({"placement": {"policy": "fixed", "kinds": {"attention": "pim"}}}, "'pim', but the units are gpu"),
         ({"placement": {"policy": "fixed", "sections": 2, "kv_sections": 3}}, "more than the 2 sections"),
+        ({"placement": {"policy": "fixed", "kinds": {"attnetion": "gpu"}}}, r"kinds\.attnetion: expected 'gemm'"),
+        ({"units": [{"device": "h100", "runs": ["softmax"]}]}, r"runs\.0: expected 'gemm'"),
     ],
 )
 def test_wrong_systems(file: Path, change: dict[str, object], says: str) -> None:
