@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from hwmodels.dram.device import Dram
+from hwmodels.dram.device import Constraint, Dram
 from hwmodels.pim.channel import Entry, PimController, PimTable
 from simulator.core.errors import InputError
 
@@ -47,8 +47,14 @@ def reference_table(dram: Dram) -> PimTable:
     Its rules for them are of the pseudo-channel, and it checks those of the channel only. Closing all banks likewise
     does not wait for what same-bank and per-bank commands did.
     """
-    kept = tuple(row for row in dram.constraints if "REFab" not in row.next or row.latency <= 2)
-    return PimTable(replace(dram, constraints=kept))
+    lower = {"ACTSB", "ACTPB", "MACSB", "MACPB"}
+
+    def enforced(row: Constraint) -> bool:
+        refresh = "REFab" in row.next and row.latency > 2
+        closing = "PREA" in (*row.prev, *row.next) and lower & {*row.prev, *row.next} and row.latency > 2
+        return not refresh and not closing
+
+    return PimTable(replace(dram, constraints=tuple(row for row in dram.constraints if enforced(row))))
 
 
 @dataclass(frozen=True, slots=True)

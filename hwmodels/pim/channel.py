@@ -20,13 +20,17 @@ __all__ = [
     "BARRIER",
     "END",
     "ChannelRun",
+    "ChannelState",
     "Entry",
     "Issued",
     "PimController",
     "PimTable",
+    "channel_state",
     "run_batched",
+    "run_on",
     "run_stream",
     "stream",
+    "with_runs",
 ]
 
 #: Keys of entries that are no commands: what lies behind must wait for what lies before; the end of a program.
@@ -148,7 +152,18 @@ def stream(table: PimTable, entries: Sequence[Entry]) -> Integers:
         )
         for e in entries
     ]
-    return np.array(rows, dtype=np.int64).reshape(-1, 9)
+    return with_runs(np.array(rows, dtype=np.int64).reshape(-1, 9))
+
+
+def with_runs(entries: Integers) -> Integers:
+    """Add to every entry the number of the first one behind it that differs from it."""
+    import numpy as np
+
+    count = len(entries)
+    differs = np.flatnonzero((entries[1:] != entries[:-1]).any(axis=1)) + 1
+    bounds = np.append(differs, count)
+    alike = np.repeat(bounds, np.diff(np.concatenate(([0], bounds)))) if count else np.zeros(0, dtype=np.int64)
+    return np.column_stack((entries, alike))
 
 
 def run_stream(
@@ -183,6 +198,60 @@ def run_stream(
         entries, 0, program.starts, program.ranges, settings, queues, states, rows, ready, trace
     )
     return ChannelRun(int(ticks), int(states[:, kernel.ISSUED].sum()), _issued(table, trace))
+
+
+@dataclass(slots=True)
+class ChannelState:
+    """One channel between two streams; ticks are relative to the end of the last."""
+
+    queues: Integers
+    states: Integers
+    rows: Integers
+    ready: Integers
+
+    def key(self) -> bytes:
+        """Return what the next stream's course depends on."""
+        return self.states[:, :3].tobytes() + self.rows.tobytes() + self.ready.tobytes()
+
+
+def channel_state(table: PimTable, controller: PimController, units: int) -> ChannelState:
+    """Return an idle channel with all rows closed."""
+    import numpy as np
+
+    from hwmodels.pim import kernel
+
+    states = np.zeros((1, kernel.STATES), dtype=np.int64)
+    states[:, kernel.NEXT_REFRESH] = table.dram.timings["nREFI"]
+    return ChannelState(
+        queues=np.zeros((1, controller.capacity), dtype=np.int64),
+        states=states,
+        rows=np.full((1, units), -1, dtype=np.int64),
+        ready=np.zeros((1, table.program.never + 1), dtype=np.int64),
+    )
+
+
+def run_on(table: PimTable, entries: Integers, controller: PimController, state: ChannelState) -> int:
+    """Run a stream on a channel from the state it is in, change that, and return the ticks it took."""
+    import numpy as np
+
+    from hwmodels.pim import kernel
+
+    program, trace = table.program, np.zeros((1, 4), dtype=np.int64)
+    ticks = kernel.run_channels(
+        entries,
+        0,
+        program.starts,
+        program.ranges,
+        _settings(table, controller),
+        state.queues,
+        state.states,
+        state.rows,
+        state.ready,
+        trace,
+    )
+    state.states[:, kernel.NEXT_REFRESH] -= ticks
+    np.maximum(state.ready - ticks, 0, out=state.ready)
+    return int(ticks)
 
 
 def run_batched(

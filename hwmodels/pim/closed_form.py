@@ -32,12 +32,17 @@ def layout_time(job: Product, layout: Layout, p: PimParams) -> ProductTime:
     load_s = layout.loads * p.load_s + layout.pieces * p.turn_s
     move_s = layout.moves * p.move_s
     read_s = layout.bursts * p.gap_s
-    row_s = layout.rows * p.row_gap_s
+    # A product within one row finds it open again when it is read again.
+    row_s = p.row_gap_s * (layout.rows if layout.rows > 1.0 else 1.0 / max(layout.passes, 1.0))
     run_s = read_s * layout.stretch + row_s
     beside_s = load_s * p.hides_loads + move_s * p.hides_moves
-    exposed_s = load_s * (1.0 - p.hides_loads)
+    exposed_s = 0.0
+    if p.hides_loads < 0.5:
+        # Where row commands have a bus of their own, the first row opens while inputs are loaded.
+        exposed_s = load_s - (min(p.row_gap_s, load_s) if p.hides_moves > 0.5 else 0.0)
     if p.hides_moves < 0.5:
-        exposed_s += move_s - min(layout.rows, layout.moves) * min(p.close_s, p.move_s)
+        exposed_s += move_s - min(layout.rows, layout.moves) * p.joint_s
+        exposed_s -= min(layout.rows, layout.pieces) * p.load_joint_s
     refresh = 1.0 / (1.0 - p.refresh_s / p.refresh_every_s)
     pass_s = max(run_s, beside_s) + exposed_s
     sum_s = 0.0
@@ -45,7 +50,7 @@ def layout_time(job: Product, layout: Layout, p: PimParams) -> ProductTime:
         results = job.copies * job.m * job.n * layout.partial
         sum_s = max(results * 4.0 / p.external_Bps, results / p.vector_op_per_s)
     return ProductTime(
-        time_s=(layout.passes * pass_s + p.open_s) * refresh + sum_s,
+        time_s=layout.passes * pass_s * refresh + sum_s,
         bank_s=layout.passes * (read_s + row_s) * refresh,
         compute_s=job.copies * job.m * job.n * job.k * job.share * job.compute_B / p.flop_per_s / p.channels,
         buffer_s=layout.passes * (load_s + move_s) * refresh,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from hwmodels.device import Cost, Execution, Kernel, Level
 from hwmodels.network import Network
@@ -88,12 +89,16 @@ class Pim:
             rates = {"flop_per_s": p.flop_per_s * factor, "vector_op_per_s": p.vector_op_per_s * factor}
             return replace(self, params=p._replace(**rates))
         if resource == "hbm":
-            times = ("gap_s", "row_gap_s", "close_s", "open_s", "load_s", "turn_s", "move_s")
+            times = ("gap_s", "row_gap_s", "joint_s", "load_joint_s", "cycle_s", "load_s", "turn_s", "move_s")
             faster = {name: getattr(p, name) / factor for name in times}
             return replace(self, params=p._replace(external_Bps=p.external_Bps * factor, **faster))
         return self
 
     def _timing(self) -> Timing:
+        if self.level == "cycle":
+            from hwmodels.pim.cycle import cycle_product_time  # compiles
+
+            return partial(cycle_product_time, spec=self.spec)
         return roofline_product_time if self.level == "roofline" else product_time
 
     def _cost(self, operator: Operator, work: PimWork) -> Cost:
@@ -148,8 +153,7 @@ class Pim:
     def _scatter_s(self) -> float:
         """Time of one write to a row of its own, all banks of all channels taking such writes in turn."""
         p = self.params
-        cycle_s = p.open_s + p.close_s + p.row_gap_s
-        return max(p.burst_B / p.external_Bps, cycle_s / (p.banks * p.channels))
+        return max(p.burst_B / p.external_Bps, p.cycle_s / (p.banks * p.channels))
 
     def _communication(self, operator: Collective | Transfer) -> Cost:
         network = self.network

@@ -23,14 +23,16 @@ else:
     Integers = Any
 
 #: Columns of an entry: its channel, key (or BARRIER or END), the banks whose row it needs (from LOW up to before HIGH),
-#: the row, the bank its address names, the mode it needs, and the keys that open and close its row.
-CHANNEL, KEY, LOW, HIGH, ROW, BANK, MODE, OPEN, CLOSE = range(9)
-COLUMNS = 9
+#: the row, the bank its address names, the mode it needs, the keys that open and close its row, and the number of the
+#: first entry behind it that differs from it.
+CHANNEL, KEY, LOW, HIGH, ROW, BANK, MODE, OPEN, CLOSE, ALIKE = range(10)
+COLUMNS = 10
 BARRIER, END = -1, -2
 
-#: Columns of a channel's state: refreshes due, the tick the next falls due, the mode, commands issued, length of queue.
-DUE, NEXT_REFRESH, IN_MODE, ISSUED, LENGTH = range(5)
-STATES = 5
+#: Columns of a channel's state: refreshes due, the tick the next falls due, the mode, commands issued, length of the
+#: queue, the key of the last entry's command.
+DUE, NEXT_REFRESH, IN_MODE, ISSUED, LENGTH, LAST = range(6)
+STATES = 6
 
 #: Settings: entries a queue holds; how many of them may overtake (1: none); 1 for a bus each of row and column
 #: commands; ticks between refreshes (0: none) and refresh commands each; keys of refresh, of closing all banks and of a
@@ -150,6 +152,7 @@ def _serve(
             rows[bank] = opened
     _issue(key, tick, starts, ranges, ready)
     state[ISSUED] += 1
+    state[LAST] = key
     return key
 
 
@@ -280,6 +283,35 @@ def _fall_due(state: Integers, tick: int, settings: Integers) -> None:
 
 
 @compiled
+def _ahead(
+    entries: Integers,
+    fed: int,
+    tick: int,
+    settings: Integers,
+    queue: Integers,
+    state: Integers,
+    rows: Integers,
+    ready: Integers,
+) -> int:
+    """Return how many commands may be passed over at once, the state staying the same but for time.
+
+    All in the queue and so many behind it are alike, their row is open, one was issued this tick, and no refresh falls
+    due before the last of them: each is issued as soon as its command is ready again, and one more is fed.
+    """
+    head = queue[0]
+    more = entries[head, ALIKE] - fed
+    if more <= 0 or state[DUE] > 0 or state[LENGTH] < settings[CAPACITY] - 1:
+        return 0
+    key = entries[head, KEY]
+    gap = ready[key] - tick
+    if key != state[LAST] or _wanted(entries[head], rows) != key or entries[head, MODE] != state[IN_MODE] or gap < 1:
+        return 0
+    if settings[INTERVAL] > 0:
+        more = min(more, (state[NEXT_REFRESH] - 1 - tick) // gap)
+    return max(more, 0)  # type: ignore[no-any-return]
+
+
+@compiled
 def run_channels(
     entries: Integers,
     tick: int,
@@ -320,7 +352,7 @@ def run_channels(
         for channel in range(channels):
             state, queue = states[channel], queues[channel]
             _fall_due(state, tick, settings)
-            mark = state[ISSUED] - state[LENGTH]
+            mark, issued = state[ISSUED] - state[LENGTH], state[ISSUED]
             first = _first(
                 entries, tick, channel, starts, ranges, settings, queue, state, rows[channel], ready[channel], trace
             )
@@ -331,6 +363,17 @@ def run_channels(
                 )  # fmt: skip
             if state[ISSUED] - state[LENGTH] != mark:
                 moved, last = True, tick
+                if channels == 1 and trace.shape[0] == 1 and state[ISSUED] > issued and state[LENGTH] > 0:
+                    ahead = _ahead(entries, fed, tick, settings, queue, state, rows[0], ready[0])
+                    if ahead > 0:
+                        key = entries[queue[0], KEY]
+                        tick += ahead * (ready[0, key] - tick)
+                        last = tick
+                        fed += ahead
+                        queue += ahead
+                        state[ISSUED] += ahead
+                        trace[0, 0] += ahead
+                        _issue(key, tick, starts, ranges, ready[0])
             waiting = waiting or state[LENGTH] > 0 or state[DUE] > 0
         if not waiting:
             return last

@@ -39,6 +39,8 @@ class Layout(NamedTuple):
     pieces: float  # of the inputs, where they do not fit the buffer: loaded, computed, moved one after the other
     loads: float  # bursts into the buffer in each pass, all pieces
     moves: float  # of the results of all banks in each pass, all pieces
+    results: float  # of each bank, or of banks that share them
+    each: float  # compute commands of one result in each piece
     bursts: float  # compute commands in each pass, all pieces
     rows: float  # that are opened in each pass
     stretch: float  # how much longer than its reading a burst is multiplied
@@ -93,6 +95,8 @@ def product_layout(job: Product, split_banks: float, split_channels: float, p: P
         pieces=pieces,
         loads=job.m / passes * _whole(inputs * job.input_B / p.burst_B),
         moves=moves * max(1.0, job.m / passes),
+        results=results,
+        each=per_piece,
         bursts=bursts,
         rows=rows,
         stretch=stretch,

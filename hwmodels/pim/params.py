@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from hwmodels.pim.spec import PimSpec
+from hwmodels.pim.spec import CommandsSpec, PimSpec
 from hwmodels.pim.table import pim_dram, spacing
 from simulator.core.errors import InputError
 
@@ -20,8 +21,9 @@ class PimParams(NamedTuple):
     row_bursts: float  # that an open row holds in each bank
     gap_s: float  # from one compute command to the next on open rows
     row_gap_s: float  # what a change of row adds
-    close_s: float  # of that, before the row may be closed: results move meanwhile
-    open_s: float  # from idle to the first compute command
+    joint_s: float  # what a change of row and moves of results take less together than apart
+    load_joint_s: float  # the same of a change of row and loads
+    cycle_s: float  # from opening a row to opening the next in the same banks
     refresh_s: float  # what a refresh adds
     refresh_every_s: float
     flop_per_s: float  # of the multipliers of a channel on 16-bit operands
@@ -52,6 +54,34 @@ class PimParams(NamedTuple):
         return self.channels * self.flop_per_s
 
 
+class _Moves(NamedTuple):
+    """Waits around and between the commands that move results."""
+
+    enter_s: float  # from the last compute command to the first move
+    between_s: float  # from the first move to the last
+    leave_s: float  # from the last move to the next compute command
+    close_s: float  # from the last move to closing the row
+    own_s: float  # one move after another of its kind
+
+    @classmethod
+    def of(cls, names: CommandsSpec, wait_s: Callable[..., float], tick_s: float) -> _Moves:
+        """Read the waits off the table; a change of mode is a command of its own before and after."""
+        first, last = names.move[0], names.move[-1]
+        mode_s = tick_s + wait_s(names.mode, names.compute) if names.mode is not None else 0.0
+        pairs = zip(names.move, names.move[1:], strict=False)
+        return cls(
+            enter_s=max(wait_s(names.compute, first), tick_s, mode_s),
+            between_s=sum(max(wait_s(a, b, names.move_within), tick_s) for a, b in pairs),
+            leave_s=max(wait_s(last, names.compute), tick_s, mode_s),
+            close_s=max(wait_s(last, names.precharge), tick_s, mode_s),
+            own_s=max(wait_s(first, first, names.move_within), tick_s),
+        )
+
+    def time_s(self, gap_s: float, beside: bool) -> float:
+        """Return what moving the results of all banks once takes, of the moves alone or between compute commands."""
+        return self.between_s + (self.own_s if beside else self.enter_s + self.leave_s - gap_s)
+
+
 def pim_params(spec: PimSpec) -> PimParams:
     """Derive the numbers; times are latencies of the constraint table.
 
@@ -76,6 +106,12 @@ def pim_params(spec: PimSpec) -> PimParams:
     close_s = wait_s(names.compute, names.precharge)
     precharge_s = wait_s(names.precharge, names.activate)
     columns = float(dram.bursts_per_row)
+    turn_s = max(wait_s(names.load, names.compute) + wait_s(names.compute, names.load) - gap_s, 0.0)
+    load_s = max(tick_s, wait_s(names.load, names.load))
+    reopen_s = tick_s + precharge_s + open_s
+    # Loads between compute commands on two rows: the row changes behind the last of them.
+    apart_s = turn_s + load_s + close_s + precharge_s + open_s
+    joined_s = max(wait_s(names.compute, names.load), tick_s) + max(wait_s(names.load, names.compute), reopen_s)
     period_s = max((columns - 1.0) * gap_s + open_s + close_s, wait_s(names.activate, names.precharge)) + precharge_s
     period_s = max(period_s, wait_s(names.activate, names.activate))
     turns = float(compute.turns)
@@ -88,8 +124,7 @@ def pim_params(spec: PimSpec) -> PimParams:
     flop_per_s = 2.0 * (compute.macs or 0) * compute.clock_Hz
     if compute.op_per_byte is not None:
         flop_per_s = compute.op_per_byte * stream_Bps
-    move_gap_s = max(tick_s, wait_s(names.move[0], names.move[0], names.move_within))
-    mode_s = 2.0 * (wait_s(names.mode, names.compute) if names.mode is not None else 0.0)
+    moves = _Moves.of(names, wait_s, tick_s)
     processor = spec.processor
     return PimParams(
         channels=channels,
@@ -98,8 +133,9 @@ def pim_params(spec: PimSpec) -> PimParams:
         row_bursts=columns,
         gap_s=gap_s,
         row_gap_s=max(period_s / turns, columns * gap_s) - columns * gap_s,
-        close_s=close_s if turns == 1.0 else 0.0,
-        open_s=open_s,
+        joint_s=moves.leave_s + close_s - gap_s - moves.close_s if turns == 1.0 else 0.0,
+        load_joint_s=apart_s - joined_s if turns == 1.0 else 0.0,
+        cycle_s=open_s + close_s + precharge_s,
         refresh_s=dram.timings["nRFC"] * tick_s,
         refresh_every_s=dram.timings["nREFI"] * tick_s,
         flop_per_s=flop_per_s,
@@ -108,9 +144,9 @@ def pim_params(spec: PimSpec) -> PimParams:
         accumulators=float(compute.accumulators),
         buffer_B=spec.operands.buffer_B,
         packed=float(spec.operands.packed),
-        load_s=max(tick_s, wait_s(names.load, names.load)) / spec.operands.load_bursts,
-        turn_s=max(wait_s(names.load, names.compute) + wait_s(names.compute, names.load) - gap_s, 0.0),
-        move_s=len(names.move) * move_gap_s + mode_s,
+        load_s=load_s / spec.operands.load_bursts,
+        turn_s=turn_s,
+        move_s=moves.time_s(gap_s, beside=spec.operands.hides_moves),
         hides_loads=float(spec.operands.hides_loads),
         hides_moves=float(spec.operands.hides_moves),
         external_Bps=spec.hbm.bandwidth_Bps,
