@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -144,6 +144,7 @@ class _CascadeFile(SpecRecord):
     fibres: Mapping[str, list[str]] = Field(default_factory=dict)
     start: Mapping[str, Literal["zero", "lowest"]] = Field(default_factory=dict)
     einsums: list[str] = Field(min_length=1, max_length=64)
+    example: Mapping[str, Annotated[int, Field(ge=1, le=2**40)]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,7 @@ class Cascade:
     fibres: Mapping[str, tuple[str, ...]]  # ranks that one rank was cut into, outermost first
     start: Mapping[str, str]  # what running tensors begin with: "zero" or "lowest"
     einsums: tuple[CascadeEinsum, ...]
+    example: Mapping[str, int]  # bounds of all ranks to explain it with; empty: none given
 
     @property
     def inputs(self) -> tuple[Access, ...]:
@@ -229,6 +231,7 @@ def _checked(file: _CascadeFile, where: str) -> Cascade:
             {name: tuple(ranks) for name, ranks in file.fibres.items()},
             dict(file.start),
             einsums,
+            dict(file.example),
         )
         _check(cascade)
     except InputError as error:
@@ -256,6 +259,9 @@ def _check(cascade: Cascade) -> None:
                 raise InputError(
                     f"{einsum.text!r}: {access.tensor} is not a running tensor: read it at the point itself"
                 )
+    if cascade.example and set(cascade.example) != set(cascade.ranks):
+        odd = sorted(set(cascade.example) ^ set(cascade.ranks))
+        raise InputError(f"example: give the bound of every rank, and no other; look at {', '.join(odd)}")
     for fibre, ranks in cascade.fibres.items():
         unknown = [rank for rank in ranks if rank not in cascade.ranks]
         if unknown or not ranks:

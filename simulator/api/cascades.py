@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import wrap
@@ -104,11 +105,26 @@ def _explain(name: str, analysis: FibrePasses) -> Iterator[str]:
         yield text
     for crossing in analysis.crossings:
         yield _crossing(crossing, analysis)
+    yield from _example(analysis)
     if not analysis.crossings:
         yield (
             "Nothing along the fibre is needed twice: a buffer of a size that does not grow with it is enough, and "
             "inputs and outputs cross the chip's edge once."
         )
+
+
+def _example(analysis: FibrePasses) -> Iterator[str]:
+    """Yield what the passes cost with the bounds of the file's example."""
+    bounds = analysis.cascade.example
+    if not bounds or not analysis.crossings:
+        return
+    kept, once = analysis.kept_words(bounds), analysis.least_words(bounds, math.inf)
+    extra = analysis.extra_words(bounds)
+    sizes = ", ".join(f"{rank} = {bound}" for rank, bound in bounds.items())
+    yield (
+        f"With {sizes}: with a buffer of {kept:,} words for each fibre {once:,} words cross the chip's edge, with less "
+        f"at least {extra:,} more ({extra / once:.1%})."
+    )
 
 
 def _crossing(crossing: Crossing, analysis: FibrePasses) -> str:

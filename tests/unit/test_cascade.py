@@ -132,6 +132,13 @@ def test_explanation_names_the_reason() -> None:
     assert "needs SD, which is known only when pass 2" in text
 
 
+def test_explanation_has_numbers() -> None:
+    text = " ".join(cascade_detail("attention-3-pass")["fibres"][0]["explanation"])
+    # Queries, keys, values and results once; keys again in passes 2 and 3.
+    assert "buffer of 65,536 words for each fibre 16,777,216 words cross" in text
+    assert "at least 8,388,608 more (50.0%)" in text
+
+
 def test_own_cascade_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mean.yaml"
     path.write_text(
