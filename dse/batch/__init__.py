@@ -6,6 +6,6 @@ A :class:`BatchModel` is one request on one system; hardware fields that :func:`
 
 from dse.batch.columns import COLUMNS, column_name
 from dse.batch.metrics import METRICS
-from dse.batch.model import BatchModel
+from dse.batch.model import BatchModel, compile_once
 
-__all__ = ["COLUMNS", "METRICS", "BatchModel", "column_name"]
+__all__ = ["COLUMNS", "METRICS", "BatchModel", "column_name", "compile_once"]

@@ -54,9 +54,9 @@ from hwmodels.gpu.power import KernelWork, PowerCoefficients, kernel_energy, ten
 from hwmodels.gpu.vector import VectorCoefficients, vector_kernel
 from hwmodels.network import Network
 from simulator.core.formula import register_formulas
-from simulator.core.jit import kernel_jit
+from simulator.core.jit import kernel_cache, kernel_jit
 
-__all__ = ["Family", "Plans", "batch_jit", "cost_link", "cost_operator", "power_of"]
+__all__ = ["Family", "Plans", "batch_jit", "cost_link", "cost_operator", "is_compiled", "power_of"]
 
 
 #: Array and length to a tuple, in compiled code; numba declares it with an argument that callers never see.
@@ -91,6 +91,12 @@ def _sources() -> list[Path]:
     formulas = Path(hwmodels.gpu.__file__ or "").parent.glob("*.py")
     others = (hwmodels.collectives, simulator.core.formula, simulator.core.jit, simulator.core.quantity)
     return [*own, *formulas, *(Path(module.__file__ or "") for module in others)]
+
+
+def is_compiled() -> bool:
+    """Whether this machine keeps the machine code of this version."""
+    folder = kernel_cache(_sources())
+    return folder is not None and any(folder.rglob("loops.evaluate-*.nbi"))
 
 
 register_formulas()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +27,14 @@ from dse.batch.table import build_table
 from hwmodels.spec import SystemSpec, as_gpu
 from hwmodels.system import build_gpu_of
 from simulator.api.phases import Setup
-from simulator.core.errors import InputError
+from simulator.core.errors import InputError, UnsupportedError
 from simulator.engine.memory import check_memory
 
 if TYPE_CHECKING:
     from dse.batch.costs import Family
     from dse.batch.loops import Scratch
 
-__all__ = ["BatchModel"]
+__all__ = ["BatchModel", "compile_once"]
 
 Loops = Any  # compiled functions have no type
 
@@ -61,7 +61,7 @@ class BatchModel:
     Raises
     ------
     UnsupportedError
-        If the devices of the system are no GPUs.
+        If the devices of the system are no GPUs, or of several kinds.
     InputError
         If a column is none, or gives the base a rate that it does not have.
 
@@ -76,6 +76,8 @@ class BatchModel:
     """
 
     def __init__(self, setup: Setup, spec: SystemSpec, columns: Sequence[str] = ()) -> None:
+        if len(spec.units) > 1 or spec.placement is not None:
+            raise UnsupportedError(f"{spec.name} has a placement on several units: simulate its points one by one")
         gpu = build_gpu_of(spec)
         self.columns = tuple(columns)
         self.table = build_table(setup, gpu)
@@ -185,6 +187,16 @@ class BatchModel:
             area_mm2=column(AREA_MM2),
             price_USD=column(PRICE_USD),
         )
+
+
+def compile_once(say: Callable[[str], None]) -> None:
+    """Compile the loops of all models if this machine has not yet done so, saying that it will take its time."""
+    from dse.batch.costs import is_compiled
+    from simulator.api.simulate import prepare
+
+    if not is_compiled():
+        say("compiling the model for sweeps: some 15 s, once for each version")
+        BatchModel(*prepare("llama-3-8b", "h200", output_tokens=2)).evaluate({})
 
 
 def _places(name: str, spec: SystemSpec, raw: Column) -> list[Place]:

@@ -118,6 +118,10 @@ def _sweep(space: Space, search: Search, arguments: argparse.Namespace) -> int:
     )
     line = _Line()
     try:
+        if plan.settled().tier == "compiled":
+            from dse.batch import compile_once
+
+            compile_once(lambda text: print(text, file=sys.stderr, flush=True))  # once, not in every worker
         outcome = run_sweep(plan, line.show)
         line.end()
     except KeyboardInterrupt:
