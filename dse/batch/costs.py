@@ -56,7 +56,7 @@ from hwmodels.network import Network
 from simulator.core.formula import register_formulas
 from simulator.core.jit import kernel_cache, kernel_jit
 
-__all__ = ["Family", "Plans", "batch_jit", "cost_link", "cost_operator", "is_compiled", "power_of"]
+__all__ = ["Family", "Plans", "batch_jit", "cost_link", "cost_operator", "is_compiled", "no_plans", "power_of"]
 
 
 #: Array and length to a tuple, in compiled code; numba declares it with an argument that callers never see.
@@ -116,6 +116,7 @@ _GEMM, _ATTENTION, _VECTOR, _POWER, _LIBRARY = (
 
 
 _SIDES, _TRAFFIC = len(GemmSides._fields), len(GemmCut._fields)
+_ALIVE = _TRAFFIC + len(GemmTraffic._fields)
 
 
 @batch_jit
@@ -169,10 +170,22 @@ def _attention(groups: Floats, first: int, last: int, rate: float, gpu: GpuParam
 class Plans(NamedTuple):
     """What products are at any clock of a device, kept while only the clock changes."""
 
-    stamp: Ints  # (operators,): of which device
+    stamp: Ints  # (operators, 2): of which device the cuts are, and for which cache their traffic
     sides: Floats  # (operators, 10): GemmSides
-    cuts: Floats  # (operators, candidates, 10): GemmCut and GemmTraffic; no blocks: a cut like one before it
+    cuts: Floats  # (operators, candidates, 11): GemmCut and GemmTraffic; last 1: to be looked at
     winner: Ints  # (operators,): the quickest candidate last time, tried first: it rules out most others
+    sees_l2: Ints  # (operators,): 1 if the size of the cache matters
+
+
+def no_plans(operators: int) -> Plans:
+    """Return memory for the plans of so many operators."""
+    return Plans(
+        np.zeros((operators, 2), np.int64),
+        np.zeros((operators, _SIDES)),
+        np.zeros((operators, TILE_CANDIDATES, _ALIVE + 1)),
+        np.zeros(operators, np.int64),
+        np.zeros(operators, np.int64),
+    )
 
 
 @batch_jit
@@ -183,15 +196,24 @@ def _plan_gemm(
     s = gemm_sides(n[o, 0], n[o, 1], n[o, 2], n[o, 3], n[o, 4], n[o, 5], n[o, 6], gpu, c)
     for i in range(len(s)):
         p.sides[o, i] = s[i]
+    p.winner[o] = 0
+    p.sees_l2[o] = 0
     for index in range(TILE_CANDIDATES):
         p.cuts[o, index, 0] = 0.0
-        p.cuts[o, index, _TRAFFIC] = math.nan
         if tile_repeats(index, s.short):
             continue
         cut = gemm_cut(s, _tile(index, s, gpu, mma), rate, mma, gpu, c)
         for i in range(len(cut)):
             p.cuts[o, index, i] = cut[i]
-    p.winner[o] = 0
+        if cut.blocks > gpu.sms:  # panels that survive from wave to wave, see gemm_read_B
+            p.sees_l2[o] = 1
+
+
+@batch_jit
+def _forget_traffic(o: int, p: Plans) -> None:
+    for index in range(TILE_CANDIDATES):
+        p.cuts[o, index, _TRAFFIC] = math.nan
+        p.cuts[o, index, _ALIVE] = 1.0 if p.cuts[o, index, 0] > 0.0 else 0.0
 
 
 @batch_jit
@@ -211,21 +233,24 @@ def _is_never_quicker(row: Floats, other: Floats) -> bool:
 
 @batch_jit
 def _gemm(
-    o: int, code: int, n: Floats, rate: float, gpu: GpuParams, coefficients: Floats, stamp: int, p: Plans
+    o: int, code: int, n: Floats, rate: float, gpu: GpuParams, coefficients: Floats, stamp: Ints, p: Plans
 ) -> KernelTime:
     """As :func:`hwmodels.gpu.gemm.gemm_kernel` does it, over candidates that are worked out once per device."""
     c = GemmCoefficients(*to_fixed_tuple(coefficients, _GEMM))
     mma = gemm_format(code, c)
-    if p.stamp[o] != stamp:
-        p.stamp[o] = stamp
+    if p.stamp[o, 0] != stamp[0]:
         _plan_gemm(o, n, rate, mma, gpu, c, p)
+    if p.stamp[o, 1] != stamp[1]:
+        _forget_traffic(o, p)
+    p.stamp[o, 0] = stamp[0]
+    p.stamp[o, 1] = stamp[1]
     s = GemmSides(*to_fixed_tuple(p.sides[o], _SIDES))
     special_s = gemm_special_s(n[o, 0], n[o, 1], n[o, 2], n[o, 3], n[o, 7], n[o, 8], gpu, c)
     best = KernelTime(math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     winner = chosen = p.winner[o]
     for turn in range(-1, TILE_CANDIDATES):
         index = winner if turn < 0 else turn
-        if turn == winner or p.cuts[o, index, 0] == 0.0:
+        if turn == winner or p.cuts[o, index, _ALIVE] == 0.0:
             continue
         row = p.cuts[o, index]
         cut = GemmCut(row[0], row[1], row[2], row[3], row[4], row[5])
@@ -242,7 +267,7 @@ def _gemm(
             best = time
             chosen = index
         elif chosen < index and _is_never_quicker(row, p.cuts[o, chosen]):
-            row[0] = 0.0
+            row[_ALIVE] = 0.0
     p.winner[o] = chosen
     return best
 
@@ -265,7 +290,7 @@ def _stream(o: int, n: Floats, gpu: GpuParams, coefficients: Floats) -> KernelTi
 @batch_jit
 def cost_operator(
     o: int, codes: Ints, n: Floats, groups: Floats, rates: Floats, clock_Hz: float, gpu: GpuParams,
-    gemm: Floats, attention: Floats, vector: Floats, power: Floats, stamp: int, plans: Plans, top: Floats,
+    gemm: Floats, attention: Floats, vector: Floats, power: Floats, stamp: Ints, plans: Plans, top: Floats,
     cost: Floats,
 ) -> None:  # fmt: skip
     """Put time and matrix, ordinary-core, L2 and memory energy (at the highest clock) of an operator into ``cost``.
@@ -282,8 +307,10 @@ def cost_operator(
         The device at its highest clock.
     gemm, attention, vector, power
         Of its :class:`Family`.
-    stamp, plans
-        Which device this is, and what is known of its products.
+    stamp : (2,) int
+        Which device this is, and with which cache;
+    plans
+        what is known of its products.
     top : (5,) float
         The cost at the highest clock, which is worked out first.
     cost : (5,) float

@@ -34,11 +34,10 @@ from dse.batch.columns import (
     SMS,
     VECTOR_RATE,
 )
-from dse.batch.costs import Family, Plans, batch_jit, cost_link, cost_operator, power_of
-from dse.batch.table import GEMM, Floats, Ints, Operators, Runs, Steps, Table
+from dse.batch.costs import Family, Plans, batch_jit, cost_link, cost_operator, no_plans, power_of
+from dse.batch.table import Floats, Ints, Operators, Runs, Steps, Table
 from hwmodels.collectives import LinkParams
 from hwmodels.gpu.clock import CLOCK_STEPS, look_at, slow_share, start_search, step_clock
-from hwmodels.gpu.gemm_tiles import TILE_CANDIDATES
 from hwmodels.gpu.model import least_clock
 from hwmodels.gpu.params import GpuParams
 from hwmodels.gpu.power import PowerParams, step_energy, step_power_W
@@ -53,7 +52,7 @@ _CLOCK_W, _SQUARE, _CLOCK_HZ = 5, 6, 7
 class Scratch(NamedTuple):
     """Results kept from point to point; a stamp says for which device an entry is."""
 
-    stamp: Ints  # (2,): the device now: as other kernels see it, and as dense products do
+    stamp: Ints  # (2,): the device now: its last change but for the size of the cache, and that included
     rates: Floats  # FLOP per SM and clock of each format
     operator_stamp: Ints  # (operators, steps of the clock)
     operator: Floats  # (operators, steps, 5): as dse.batch.costs.cost_operator gives it
@@ -75,12 +74,7 @@ def scratch(table: Table) -> Scratch:
         rates=np.zeros(len(table.rate_slot)),
         operator_stamp=np.zeros((operators, steps), np.int64),
         operator=np.zeros((operators, steps, 5)),
-        plans=Plans(
-            np.zeros(operators, np.int64),
-            np.zeros((operators, 10)),
-            np.zeros((operators, TILE_CANDIDATES, 10)),
-            np.zeros(operators, np.int64),
-        ),
+        plans=no_plans(operators),
         run_stamp=np.zeros((runs, steps), np.int64),
         run=np.zeros((runs, steps, _CLOCK_HZ + 1)),
         link=np.zeros((runs, 5)),
@@ -112,13 +106,12 @@ def _cost_run(
     s.run[run, step, _CLOCK_HZ] = clock_Hz
     for entry in range(runs.ptr[run], runs.ptr[run + 1]):
         o = runs.operator[entry]
-        stamp = s.stamp[1 if operators.codes[o, 0] == GEMM else 0]
-        if s.operator_stamp[o, step] != stamp:
-            s.operator_stamp[o, step] = stamp
+        if s.operator_stamp[o, step] != s.stamp[s.plans.sees_l2[o]]:
             cost_operator(
                 o, operators.codes, operators.numbers, operators.groups, s.rates, clock_Hz, gpu, family.gemm,
-                family.attention, family.vector, family.power, stamp, s.plans, s.operator[o, 0], s.operator[o, step],
+                family.attention, family.vector, family.power, s.stamp, s.plans, s.operator[o, 0], s.operator[o, step],
             )  # fmt: skip
+            s.operator_stamp[o, step] = s.stamp[s.plans.sees_l2[o]]  # known only now
         for part in range(5):
             s.run[run, step, part] += runs.repeat[entry] * s.operator[o, step, part]
 
@@ -327,7 +320,8 @@ def evaluate(
             changed = KERNELS
         if changed <= PRODUCTS:
             s.stamp[1] += 1
-            s.stamp[0] += changed == KERNELS
+            if changed == KERNELS:
+                s.stamp[0] = s.stamp[1]
             gpu = _device(raw)
             _rates(raw, table.rate_slot, table.rate_at_max, s.rates)
         least_Hz = least_clock(raw[MIN_HZ], raw[MAX_HZ])
