@@ -119,16 +119,40 @@ class SweepResult:
         return replace(self, points={name: column[mask] for name, column in self.points.items()})
 
     def front_of(self, objectives: Sequence[Objective]) -> NDArray[np.bool_]:
-        """Return which points no other feasible one beats in these objectives."""
+        """Return which points no other feasible one beats in these objectives, for each condition of the sweep."""
         values = np.column_stack([_minimised(self.points, objective) for objective in objectives])
-        mask = self.feasible & np.isfinite(values).all(axis=1)
-        mask[mask] = non_dominated(values[mask])
-        return mask
+        usable = self.feasible & np.isfinite(values).all(axis=1)
+        front = np.zeros_like(usable)
+        for condition in np.unique(self._conditions):
+            chosen = np.flatnonzero(usable & (self._conditions == condition))
+            if len(chosen):
+                front[chosen[non_dominated(values[chosen])]] = True
+        return front
+
+    @cached_property
+    def _conditions(self) -> NDArray[np.int64]:
+        """Return a number for each point that is the same where the axes that the sweep compares apart are."""
+        codes = self.space.codes(np.asarray(self.points["index"], dtype=np.int64))
+        condition = np.zeros(len(codes), dtype=np.int64)
+        for position, axis in enumerate(self.space.axes):
+            if axis.name in self.space.for_each:
+                condition = condition * len(axis) + codes[:, position]
+        return condition
+
+    def conditions(self, mask: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+        """Return the points of a mask apart by condition, under what the condition is ("" for a sweep without)."""
+        paths = [path for axis in self.space.axes if axis.name in self.space.for_each for path in axis.paths]
+        parts = {}
+        for condition in np.unique(self._conditions[mask]):
+            members = mask & (self._conditions == condition)
+            settings = self.space.settings(int(self.points["index"][np.argmax(members)]))
+            parts[", ".join(f"{path.removeprefix('run.')} {text_of(settings[path])}" for path in paths)] = members
+        return parts
 
     def knee_of(self, objectives: Sequence[Objective], front: NDArray[np.bool_]) -> int | None:
-        """Return the index among the points of the front's knee; None for a front of fewer than three points."""
+        """Return the position of the front's knee; None where it is fronts of several conditions, or few points."""
         chosen = np.flatnonzero(front)
-        if len(chosen) < 3:
+        if len(chosen) < 3 or len(np.unique(self._conditions[chosen])) > 1:
             return None
         values = np.column_stack([_minimised(self.points, objective)[chosen] for objective in objectives])
         return int(chosen[knee(values)])

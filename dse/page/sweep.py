@@ -56,9 +56,12 @@ def _map(result: SweepResult, goal: Objective) -> Drawing:
 def _found(result: SweepResult) -> list[str]:
     findings = result.findings
     lines = [f"{findings['points']:,} points, {findings['feasible']:,} feasible, {findings['front']:,} on the front."]
-    lines += [f"{item['why']}: {item['sentence']}." for item in findings["highlights"]]
-    if findings.get("closest"):
-        lines.append(f"Closest: {findings['closest']}")
+    for part in findings["fronts"]:
+        condition = f"With {part['for']}: " if part["for"] else ""
+        lines += [f"{condition}{item['why']}: {item['sentence']}." for item in part["highlights"]]
+    if findings["closest"] and not findings["feasible"]:
+        name, margin = findings["closest"]
+        lines.append(f"Nothing keeps every limit. Closest: {name}, by a margin of {margin:.1%}.")
     return lines
 
 
@@ -106,16 +109,16 @@ def _chart(result: SweepResult, x: Objective, y: Objective) -> Chart:
     xs, ys = (result.points[g.metric] * s.factor for g, s in zip((x, y), scales, strict=True))
     cloud = np.flatnonzero(result.feasible & ~front & np.isfinite(xs) & np.isfinite(ys))
     cloud = cloud[:: max(1, -(-len(cloud) // _CLOUD))]
-    chosen = np.flatnonzero(front)
-    chosen = chosen[np.lexsort((ys[chosen], xs[chosen]))]
     knee = result.knee_of((x, y), front)
-    series = [
-        Series("designs", "#b9bec4", _points(result, cloud, xs, ys), radius=2.5),
-        Series("front", mark(0).color, _points(result, chosen, xs, ys), line=True, radius=4.0),
-    ]
+    series = [Series("designs", "#b9bec4", _points(result, cloud, xs, ys), radius=2.5)]
+    for number, (condition, mask) in enumerate(result.conditions(front).items()):
+        chosen = np.flatnonzero(mask)
+        chosen = chosen[np.lexsort((ys[chosen], xs[chosen]))]
+        points = _points(result, chosen, xs, ys)
+        series.append(Series(condition or "front", mark(number).color, points, line=True, radius=4.0))
     if knee is not None:
         series.append(Series("knee", mark(1).color, _points(result, np.array([knee]), xs, ys), radius=6.0))
-    drawn = np.concatenate([cloud, chosen])
+    drawn = np.concatenate([cloud, np.flatnonzero(front)])
     labels = [f"{s.label}, {'more' if g.maximise else 'less'} is better" for g, s in zip((x, y), scales, strict=True)]
     return Chart(labels[0], labels[1], series, wants_log(xs[drawn]), wants_log(ys[drawn]))
 

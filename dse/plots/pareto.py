@@ -36,11 +36,11 @@ def plot_front(
     points: Mapping[str, npt.NDArray[Any]],
     x: Objective,
     y: Objective,
-    front: npt.NDArray[Any],
+    fronts: Mapping[str, npt.NDArray[Any]],
     knee: int | None = None,
     names: Mapping[int, str] | None = None,
 ) -> Axes:
-    """Draw a cloud of designs and their front in two objectives.
+    """Draw a cloud of designs and their front, or one for each condition, in two objectives.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def plot_front(
         Columns of all points.
     x, y : Objective
         What the axes show.
-    front : array of bool, (n,)
-        Which points no other beats.
+    fronts : mapping of arrays of bool, (n,)
+        Which points no other beats, by condition ("" where there is none).
     knee : int, optional
         Index of the point to mark as the knee.
     names : mapping, optional
@@ -65,20 +65,31 @@ def plot_front(
     Raises
     ------
     InputError
-        If a column is missing or lengths differ.
+        If a column is missing.
     """
     import numpy as np
 
-    xs, ys = (_column(points, objective.column, len(front)) for objective in (x, y))
-    inside = np.flatnonzero(~front)
+    xs, ys = (_column(points, objective.column) for objective in (x, y))
+    inside = np.flatnonzero(~np.any(list(fronts.values()), axis=0)) if fronts else np.arange(len(xs))
     step = max(1, len(inside) // _CLOUD)
     axes.scatter(xs[inside[::step]], ys[inside[::step]], s=4, color="0.72", linewidths=0, label="designs", zorder=2)
-    chosen = np.flatnonzero(front)
-    order = chosen[np.lexsort((ys[chosen], xs[chosen]))]
-    axes.plot(xs[order], ys[order], drawstyle=_staircase(x, y), color=mark(0).color, linewidth=0.9, zorder=3)
-    axes.scatter(
-        xs[order], ys[order], s=12, color=mark(0).color, edgecolors="black", linewidths=0.3, label="front", zorder=4
-    )
+    for number, (condition, front) in enumerate(fronts.items()):
+        style = mark(number)
+        chosen = np.flatnonzero(front)
+        order = chosen[np.lexsort((ys[chosen], xs[chosen]))]
+        axes.plot(
+            xs[order],
+            ys[order],
+            drawstyle=_staircase(x, y),
+            color=style.color,
+            linewidth=0.9,
+            marker=style.marker,
+            markersize=3.5,
+            markeredgecolor="black",
+            markeredgewidth=0.3,
+            label=condition or "front",
+            zorder=4,
+        )
     _mark_knee(axes, xs, ys, knee)
     _scales(axes, x, y, xs, ys)
     axes.legend(loc="best")
@@ -105,7 +116,7 @@ def plot_projections(
     panels: list[Axes] = []
     for index, (x, y) in enumerate(pairs):
         axes = figure.add_subplot(1, len(pairs), index + 1)
-        xs, ys = (_column(points, objective.column, len(front)) for objective in (x, y))
+        xs, ys = (_column(points, objective.column) for objective in (x, y))
         axes.scatter(xs[~front], ys[~front], s=3, color="0.72", linewidths=0, zorder=2, label="designs")
         axes.scatter(
             xs[front], ys[front], s=10, color=mark(0).color, edgecolors="black", linewidths=0.3, zorder=3, label="front"
@@ -123,15 +134,12 @@ def _mark_knee(axes: Axes, xs: npt.NDArray[Any], ys: npt.NDArray[Any], knee: int
         axes.scatter(xs[knee], ys[knee], s=_KNEE_SIZE, label="knee", zorder=5, **look)
 
 
-def _column(points: Mapping[str, npt.NDArray[Any]], name: str, length: int) -> npt.NDArray[Any]:
+def _column(points: Mapping[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
     import numpy as np
 
     if name not in points:
         raise InputError(f"no column {name!r} in the result; there are {', '.join(points)}")
-    values = np.asarray(points[name], dtype=float)
-    if values.shape != (length,):
-        raise InputError(f"column {name!r} has {values.shape[0]} values, the front {length}")
-    return values
+    return np.asarray(points[name], dtype=float)
 
 
 def _staircase(x: Objective, y: Objective) -> str:

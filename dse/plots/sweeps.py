@@ -83,7 +83,8 @@ def draw_pareto(result: SweepResult, x: str | None = None, y: str | None = None)
     figure = _figure()
     place = None if knee is None else int(np.flatnonzero(np.flatnonzero(kept) == knee)[0])
     shown = {name: column[kept] for name, column in columns.items()}
-    plot_front(figure.add_subplot(), shown, objectives[0], objectives[1], front[kept], place)
+    fronts = {condition: mask[kept] for condition, mask in result.conditions(front).items()}
+    plot_front(figure.add_subplot(), shown, objectives[0], objectives[1], fronts, place)
     return Drawn(figure, _rows(result, front, (first.metric, second.metric), knee))
 
 

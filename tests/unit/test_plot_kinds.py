@@ -33,7 +33,7 @@ ROOF = EnergyRoof(0.5e-12, 40e-12, 150.0, 1e15, 4e12)
 KINDS: dict[str, Callable[[Axes], Any]] = {
     "breakdown": lambda axes: plot_breakdown(axes, {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0}}, "time (ms)"),
     "speedups": lambda axes: plot_speedups(axes, {"m": {"a": 1.0, "b": 2.0}, "n": {"a": 1.0, "b": 8.0}}),
-    "front": lambda axes: plot_front(axes, POINTS, COST, TIME, FRONT, knee=1, names={1: "knee design"}),
+    "front": lambda axes: plot_front(axes, POINTS, COST, TIME, {"": FRONT}, knee=1, names={1: "knee design"}),
     "heat": lambda axes: plot_heat_map(axes, *GRID, LABELS),
     "contours": lambda axes: plot_contours(axes, *GRID, LABELS),
     "curves": lambda axes: plot_curves(axes, {"a": [(1.0, 2.0), (2.0, 5.0)]}, ("x", "y"), {"a": ["b 1", "b 2"]}, 4.0),
@@ -108,7 +108,7 @@ def test_a_front_is_a_staircase_of_its_own_points() -> None:
     assert list(line.get_xdata()) == [1.0, 2.0, 3.0] and list(line.get_ydata()) == [9.0, 4.0, 1.0]  # type: ignore[arg-type]
     assert line.get_drawstyle() == "steps-post"
     with pytest.raises(InputError, match="no column 'energy'"):
-        plot_front(Figure().add_subplot(), POINTS, COST, Objective("energy", "J"), FRONT)
+        plot_front(Figure().add_subplot(), POINTS, COST, Objective("energy", "J"), {"": FRONT})
 
 
 def test_projections_draw_every_pair() -> None:

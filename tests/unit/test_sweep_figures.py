@@ -124,6 +124,19 @@ def test_a_page_of_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "opt-125m on NVIDIA H200" in document.with_suffix(".html").read_text(encoding="utf-8")
 
 
+def test_fronts_of_conditions_stand_beside_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "apart.yaml"
+    file.write_text(FILE.replace("name: small", "name: apart\nfor_each: [run.batch]"), encoding="utf-8")
+    assert main(["sweep", str(file), "--out", str(tmp_path / "apart")]) == 0
+    result = load_result(tmp_path / "apart")
+    front = result.front_of(result.space.objectives)
+    assert set(result.points["index"][front]) == set(result.front["index"])
+    assert set(result.points["run.batch"][front]) == {1.0, 64.0}
+    assert result.knee_of(result.space.objectives, front) is None
+    assert main(["report", str(tmp_path / "apart")]) == 0
+    assert "With run.batch 64: " in (tmp_path / "apart" / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
