@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"bench": arguments.name, **figures}, indent=2))
     else:
+        width = max(len(key) for key in figures) + 2
         for key, value in figures.items():
-            print(f"{key:<32}{value:.4g}" if isinstance(value, float) else f"{key:<32}{value}")
+            print(f"{key:<{width}}{value:.4g}" if isinstance(value, float) else f"{key:<{width}}{value}")
     return 0
