@@ -56,11 +56,27 @@ from hwmodels.network import Network
 from simulator.core.formula import register_formulas
 from simulator.core.jit import kernel_cache, kernel_jit
 
-__all__ = ["Family", "Plans", "batch_jit", "cost_link", "cost_operator", "is_compiled", "no_plans", "power_of"]
+__all__ = [
+    "COST",
+    "RESOURCE",
+    "Family",
+    "Plans",
+    "batch_jit",
+    "cost_link",
+    "cost_operator",
+    "is_compiled",
+    "no_plans",
+    "power_of",
+]
 
 
 #: Array and length to a tuple, in compiled code; numba declares it with an argument that callers never see.
 to_fixed_tuple: Any = _numba_fixed_tuple
+
+
+#: Numbers of the cost of an operator, and where times of resources begin in it: those that a GPU has, the first six.
+COST, RESOURCE = 11, 5
+_HBM, _LINK, _LAUNCH = 2, 4, 5
 
 
 class Family(NamedTuple):
@@ -293,7 +309,7 @@ def cost_operator(
     gemm: Floats, attention: Floats, vector: Floats, power: Floats, stamp: Ints, plans: Plans, top: Floats,
     cost: Floats,
 ) -> None:  # fmt: skip
-    """Put time and matrix, ordinary-core, L2 and memory energy (at the highest clock) of an operator into ``cost``.
+    """Put time, energy and what each resource alone would take of an operator into ``cost``.
 
     Parameters
     ----------
@@ -311,16 +327,17 @@ def cost_operator(
         Which device this is, and with which cache;
     plans
         what is known of its products.
-    top : (5,) float
+    top : (COST,) float
         The cost at the highest clock, which is worked out first.
-    cost : (5,) float
-        Written.
+    cost : (COST,) float
+        Time; energy of matrix units, ordinary cores, L2 and memory at the highest clock; times of the resources from
+        RESOURCE on, in the order of hwmodels.device.RESOURCES. Written.
     """
     c = power_of(power)
     if n[o, BITS] > 0.0:
         own_Hz = tensor_clock(clock_Hz, gpu.max_clock_Hz, n[o, BITS], c)
         if own_Hz == gpu.max_clock_Hz and clock_Hz < own_Hz:  # not yet slower than fast current limits make it
-            for i in range(5):
+            for i in range(COST):
                 cost[i] = top[i]
             return
         clock_Hz = own_Hz
@@ -346,11 +363,20 @@ def cost_operator(
     cost[2] = energy.vector_J + energy.special_J
     cost[3] = energy.l2_J
     cost[4] = energy.hbm_J
+    cost[RESOURCE] = time.compute_s
+    cost[RESOURCE + 1] = time.special_s
+    cost[RESOURCE + 2] = time.hbm_s
+    cost[RESOURCE + 3] = time.l2_s
+    cost[RESOURCE + 4] = 0.0
+    cost[RESOURCE + 5] = time.fixed_s
 
 
 @batch_jit
-def cost_link(route: Floats, intra: LinkParams, inter: LinkParams, family: Family, repeat: float, sums: Floats) -> None:
-    """Add time, L2, memory and link energy of ``repeat`` collectives to ``sums``."""
+def cost_link(
+    route: Floats, intra: LinkParams, inter: LinkParams, hbm_Bps: float, family: Family, repeat: float, sums: Floats,
+    bounds: Floats,
+) -> None:  # fmt: skip
+    """Add time, L2, memory and link energy of ``repeat`` collectives to ``sums``, and the time to what bounds them."""
     library = _library(family.direct if route[4] > 0.0 else family.intra)
     far = _library(family.inter)
     spent = hierarchical_time(int(route[0]), route[1], route[2], route[3], intra, library, inter, far)
@@ -361,3 +387,11 @@ def cost_link(route: Floats, intra: LinkParams, inter: LinkParams, family: Famil
     sums[1] += repeat * energy.l2_J
     sums[2] += repeat * energy.hbm_J
     sums[3] += repeat * energy.link_J
+    hbm_s = half_B * 2.0 / hbm_Bps
+    link_s = max(spent.time_s - spent.latency_s, 0.0)
+    bound = _HBM
+    if link_s > hbm_s:
+        bound = _LINK
+    if spent.latency_s > max(hbm_s, link_s):
+        bound = _LAUNCH
+    bounds[bound] += repeat * spent.time_s

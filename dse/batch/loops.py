@@ -34,7 +34,8 @@ from dse.batch.columns import (
     SMS,
     VECTOR_RATE,
 )
-from dse.batch.costs import Family, Plans, batch_jit, cost_link, cost_operator, no_plans, power_of
+from dse.batch.costs import COST, RESOURCE, Family, Plans, batch_jit, cost_link, cost_operator, no_plans, power_of
+from dse.batch.metrics import BOUND_ROW, PART_ROW
 from dse.batch.table import Floats, Ints, Operators, Runs, Steps, Table
 from hwmodels.collectives import LinkParams
 from hwmodels.gpu.clock import CLOCK_STEPS, look_at, slow_share, start_search, step_clock
@@ -55,15 +56,17 @@ class Scratch(NamedTuple):
     stamp: Ints  # (2,): the device now: its last change but for the size of the cache, and that included
     rates: Floats  # FLOP per SM and clock of each format
     operator_stamp: Ints  # (operators, steps of the clock)
-    operator: Floats  # (operators, steps, 5): as dse.batch.costs.cost_operator gives it
+    operator: Floats  # (operators, steps, COST): as dse.batch.costs.cost_operator gives it
     plans: Plans
     run_stamp: Ints  # (runs, steps)
     run: Floats  # (runs, steps, 8): the same summed over a run, without its collectives; power of clock trees in W,
     #   voltage squared over that at the highest clock, and the clock in Hz
     link: Floats  # (runs, 5): time, L2, memory and link energy of a run's collectives, and the host time of the run
+    link_bounds: Floats  # (runs, resources): time of those collectives by what bounds them
     picked: Ints  # (runs, 2): the slower and the faster step that a run alternates between
     settled: Floats  # (runs, 4): share at the slower one; time, clock and energy of the run
     parts_J: Floats  # (2, 7): energy by part of one run, and of all
+    bounds_s: Floats  # (resources,): time of a phase by what bounds its kernels
 
 
 def scratch(table: Table) -> Scratch:
@@ -73,14 +76,16 @@ def scratch(table: Table) -> Scratch:
         stamp=np.zeros(2, np.int64),
         rates=np.zeros(len(table.rate_slot)),
         operator_stamp=np.zeros((operators, steps), np.int64),
-        operator=np.zeros((operators, steps, 5)),
+        operator=np.zeros((operators, steps, COST)),
         plans=no_plans(operators),
         run_stamp=np.zeros((runs, steps), np.int64),
         run=np.zeros((runs, steps, _CLOCK_HZ + 1)),
         link=np.zeros((runs, 5)),
+        link_bounds=np.zeros((runs, COST - RESOURCE)),
         picked=np.zeros((runs, 2), np.int64),
         settled=np.zeros((runs, 4)),
         parts_J=np.zeros((2, 7)),
+        bounds_s=np.zeros(COST - RESOURCE),
     )
 
 
@@ -117,15 +122,19 @@ def _cost_run(
 
 
 @batch_jit
-def _cost_links(runs: Runs, intra: LinkParams, inter: LinkParams, family: Family, link: Floats) -> None:
+def _cost_links(
+    runs: Runs, intra: LinkParams, inter: LinkParams, hbm_Bps: float, family: Family, link: Floats, bounds: Floats
+) -> None:
     """Sum the collectives of every run."""
     for run in range(len(runs.host_s)):
         for part in range(4):
             link[run, part] = 0.0
+        for resource in range(bounds.shape[1]):
+            bounds[run, resource] = 0.0
         link[run, 4] = runs.host_s[run]
         for entry in range(runs.link_ptr[run], runs.link_ptr[run + 1]):
             route = runs.routes[runs.link[entry]]
-            cost_link(route, intra, inter, family, runs.link_repeat[entry], link[run])
+            cost_link(route, intra, inter, hbm_Bps, family, runs.link_repeat[entry], link[run], bounds[run])
 
 
 @batch_jit
@@ -220,9 +229,9 @@ def _phase(
 @batch_jit
 def _parts(
     idle_W: float, steps: Steps, sums: Floats, link: Floats, picked: Ints, settled: Floats, parts_J: Floats,
-    total_J: Floats,
+    total_J: Floats, waiting_J: float, point: int, out: Floats,
 ) -> None:  # fmt: skip
-    """Put the energy of all steps by part into ``total_J``, without that of waiting."""
+    """Put the energy of all steps by part, that of waiting among the idle energy, into the rows of ``out``."""
     for part in range(7):
         total_J[part] = 0.0
     for step in range(len(steps.slots)):
@@ -236,6 +245,36 @@ def _parts(
                 _add_parts(run, picked[run, 1], 1.0 - share, idle_W, sums, link, parts_J)
             for part in range(7):
                 total_J[part] += parts_J[part] * often
+    total_J[0] += waiting_J
+    for part in range(7):
+        out[PART_ROW + part, point] = total_J[part]
+
+
+@batch_jit
+def _bound(first: int, last: int, steps: Steps, runs: Runs, s: Scratch) -> int:
+    """Return the resource that bounds the kernels which most of the time of a phase goes to."""
+    resources = len(s.bounds_s)
+    for resource in range(resources):
+        s.bounds_s[resource] = 0.0
+    for step in range(first, last):
+        often = steps.slots[step] * steps.weight[step]
+        for run in range(steps.ptr[step], steps.ptr[step + 1]):
+            share, slow, fast = s.settled[run, 0], s.picked[run, 0], s.picked[run, 1]
+            for entry in range(runs.ptr[run], runs.ptr[run + 1]):
+                a, b = s.operator[runs.operator[entry], slow], s.operator[runs.operator[entry], fast]
+                bound, longest_s = 0, -1.0
+                for resource in range(resources):
+                    mean_s = share * a[RESOURCE + resource] + (1.0 - share) * b[RESOURCE + resource]
+                    if mean_s > longest_s:
+                        bound, longest_s = resource, mean_s
+                s.bounds_s[bound] += often * runs.repeat[entry] * (share * a[0] + (1.0 - share) * b[0])
+            for resource in range(resources):
+                s.bounds_s[resource] += often * s.link_bounds[run, resource]
+    longest = 0
+    for resource in range(1, resources):
+        if s.bounds_s[resource] > s.bounds_s[longest]:
+            longest = resource
+    return longest
 
 
 @batch_jit
@@ -283,9 +322,15 @@ def _take(columns: Floats, slots: Ints, ranks: Ints, point: int, raw: Floats) ->
 
 
 @batch_jit
+def _repeat(point: int, out: Floats) -> None:
+    for row in range(out.shape[0]):
+        out[row, point] = out[row, point - 1]
+
+
+@batch_jit
 def evaluate(
     columns: Floats, slots: Ints, ranks: Ints, raw: Floats, table: Table, family: Family, intra: LinkParams,
-    inter: LinkParams, s: Scratch, by_part: bool, out: Floats,
+    inter: LinkParams, s: Scratch, by_part: bool, by_bound: bool, out: Floats,
 ) -> None:  # fmt: skip
     """Evaluate points.
 
@@ -301,20 +346,18 @@ def evaluate(
         What is run, coefficients, scratch memory.
     intra, inter
         Links, of which columns give bandwidth and latency.
-    by_part
-        Whether energy by part is asked for.
+    by_part, by_bound
+        Whether energy by part, and what bounds the phases, are asked for.
     out : (dse.batch.metrics.ROWS, points) float
-        Times, energies and clocks of the phases, energy by part; written.
+        Times, energies and clocks of the phases, energy by part, what bounds the phases; written.
     """
     steps, power = table.steps, power_of(family.power)
     last = len(steps.slots)
-    parts_J, total_J = s.parts_J[0], s.parts_J[1]
     gpu = _device(raw)
     for point in range(out.shape[1]):
         changed = _take(columns, slots, ranks, point, raw)
         if point > 0 and changed == FREE:
-            for row in range(out.shape[0]):
-                out[row, point] = out[row, point - 1]
+            _repeat(point, out)
             continue
         if s.stamp[0] == 0:
             changed = KERNELS
@@ -329,7 +372,7 @@ def evaluate(
         if changed <= LINKS:
             near = _link(intra, raw[LINK_BPS], raw[LINK_S])
             far = _link(inter, raw[NETWORK_BPS], raw[NETWORK_S])
-            _cost_links(table.runs, near, far, family, s.link)
+            _cost_links(table.runs, near, far, gpu.hbm_Bps, family, s.link, s.link_bounds)
         for run in range(len(s.settled)):
             while True:
                 step = _settle(run, s.stamp[1], s.run_stamp, s.run, s.link, board, s.picked, s.settled)
@@ -343,7 +386,11 @@ def evaluate(
             out[2 * row, point] = prefill[row]
             out[2 * row + 1, point] = decode[row]
         if by_part:
-            _parts(board.idle_W, steps, s.run, s.link, s.picked, s.settled, parts_J, total_J)
-            total_J[0] += prefill[3] + decode[3]
-            for part in range(7):
-                out[6 + part, point] = total_J[part]
+            _parts(
+                board.idle_W, steps, s.run, s.link, s.picked, s.settled, s.parts_J[0], s.parts_J[1],
+                prefill[3] + decode[3], point, out,
+            )  # fmt: skip
+        if by_bound:
+            for phase in range(2):
+                first, end = (0, steps.prefill) if phase == 0 else (steps.prefill, last)
+                out[BOUND_ROW + phase, point] = _bound(first, end, steps, table.runs, s)

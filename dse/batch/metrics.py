@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["METRICS", "PARTS", "Block"]
+__all__ = ["BOUND_ROW", "METRICS", "PARTS", "PART_ROW", "ROWS", "Block"]
 
 Column = NDArray[np.float64]
 
 #: Energy by part, as the compiled loops order it.
 PARTS = ("idle", "clock", "compute", "vector", "l2", "hbm", "link")
-_PREFILL_S, _DECODE_S, _PREFILL_J, _DECODE_J, _PREFILL_HZ, _DECODE_HZ, _PARTS = range(7)
+_PREFILL_S, _DECODE_S, _PREFILL_J, _DECODE_J, _PREFILL_HZ, _DECODE_HZ, PART_ROW = range(7)
 #: Rows of what the loops write.
-ROWS = _PARTS + len(PARTS)
+BOUND_ROW = PART_ROW + len(PARTS)
+ROWS = BOUND_ROW + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,13 @@ class Block:
         """Return a row of the core; NaN where the request has no such phase."""
         prefill = row in (_PREFILL_S, _PREFILL_J, _PREFILL_HZ)
         there = self.has_prefill if prefill else self.decode_steps > 0
-        found: Column = self.core[row] if there else np.full(self.core.shape[1], np.nan)
+        found: Column = self.core[row] if there else self.nothing
         return found
+
+    @property
+    def nothing(self) -> Column:
+        """A column without values."""
+        return np.full(self.core.shape[1], np.nan)
 
 
 def _row(row: int) -> Callable[[Block], Column]:
@@ -61,7 +67,7 @@ def _row(row: int) -> Callable[[Block], Column]:
     return read
 
 
-#: Every metric: a column of a block.
+#: Every metric: a column of a block. What bounds a phase is the position of the resource in hwmodels.device.RESOURCES.
 METRICS: Mapping[str, Callable[[Block], Column]] = {
     "ttft_s": lambda b: b.of_phase(_PREFILL_S),
     "tpot_s": lambda b: b.of_phase(_DECODE_S) / max(b.decode_steps, 1.0),
@@ -81,8 +87,10 @@ METRICS: Mapping[str, Callable[[Block], Column]] = {
     "phases.prefill.time_s": lambda b: b.of_phase(_PREFILL_S),
     "phases.prefill.energy_J": lambda b: b.of_phase(_PREFILL_J),
     "phases.prefill.clock_Hz": lambda b: b.of_phase(_PREFILL_HZ),
+    "phases.prefill.bound": lambda b: b.core[BOUND_ROW] if b.has_prefill else b.nothing,
     "phases.decode.time_s": lambda b: b.of_phase(_DECODE_S),
     "phases.decode.energy_J": lambda b: b.of_phase(_DECODE_J),
     "phases.decode.clock_Hz": lambda b: b.of_phase(_DECODE_HZ),
-    **{f"energy_parts_J.{part}": _row(_PARTS + i) for i, part in enumerate(PARTS)},
+    "phases.decode.bound": lambda b: b.core[BOUND_ROW + 1] if b.decode_steps else b.nothing,
+    **{f"energy_parts_J.{part}": _row(PART_ROW + i) for i, part in enumerate(PARTS)},
 }

@@ -121,9 +121,9 @@ class BatchModel:
         values = np.stack([columns[name] for name in self.columns]) if self.columns else np.empty((0, 1))
         if out is None:
             out = {name: np.empty(points) for name in METRICS}
-        by_part = any(name.startswith("energy_parts_J") for name in out)
+        wanted = (any(name.startswith("energy_parts_J") for name in out), any(name.endswith(".bound") for name in out))
         for begin in range(0, points, BLOCK):
-            block = self._block(values[:, begin : begin + BLOCK], by_part)
+            block = self._block(values[:, begin : begin + BLOCK], *wanted)
             for name, target in out.items():
                 target[begin : begin + BLOCK] = METRICS[name](block)
         return out
@@ -157,14 +157,14 @@ class BatchModel:
 
         return evaluate, Family.of(self.gpu.model, self.gpu.network), scratch(self.table)
 
-    def _block(self, values: NDArray[np.float64], by_part: bool) -> Block:
+    def _block(self, values: NDArray[np.float64], by_part: bool, by_bound: bool) -> Block:
         evaluate, family, scratch = self._compiled
         network = self.gpu.network
         points = values.shape[1]
         core = np.empty((ROWS, points))
         evaluate(
             values[self._rows], self._slots, self._ranks, self._raw, self.table, family, network.intra, network.inter,
-            scratch, by_part, core,
+            scratch, by_part, by_bound, core,
         )  # fmt: skip
         known = dict(zip(self._slots.tolist(), values[self._rows], strict=True))
 

@@ -113,6 +113,10 @@ _PHASE = {
             energy_J=_ENERGY,
             power_W=_number("average, all devices"),
             clock_Hz=_number("of the cores, settled at the power limit, in the largest prefill or middle decode step"),
+            bound={
+                "enum": list(RESOURCES),
+                "description": "the resource that bounds the kernels which most of the time goes to",
+            },
         ),
     ]
 }
@@ -271,4 +275,5 @@ def _phase(phase: Phase | None) -> dict[str, Any] | None:
         "energy_J": dict(phase.energy_J),
         "power_W": phase.total_energy_J / phase.time_s,
         "clock_Hz": phase.sample.clock_Hz,
+        "bound": phase.bound,
     }

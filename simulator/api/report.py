@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hwmodels.device import RESOURCES
 from hwmodels.spec import SystemSpec
 from simulator.api.request import Request
 from simulator.engine.memory import MemoryReport
@@ -32,6 +33,15 @@ class Phase:
     def total_energy_J(self) -> float:
         """Sum of the energy parts."""
         return sum(self.energy_J.values())
+
+    @property
+    def bound(self) -> str:
+        """The resource that bounds the kernels which most of the time goes to."""
+        times = dict.fromkeys(RESOURCES, 0.0)
+        for step, weight in self.samples:
+            for operator in step.operators:
+                times[operator.cost.bound] += weight * operator.time_s
+        return max(times, key=lambda name: times[name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

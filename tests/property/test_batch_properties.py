@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dse.batch import COLUMNS, METRICS, BatchModel, column_name
+from hwmodels.device import RESOURCES
 from simulator.api.report import Report
 from simulator.api.simulate import prepare, simulate
 from simulator.core.errors import RidgelineError
@@ -72,6 +73,8 @@ def read(report: Report, metric: str) -> float:
         value = None if value is None else value[key]
     if isinstance(value, dict):
         value = sum(value.values())
+    if isinstance(value, str):
+        value = RESOURCES.index(value)
     return math.nan if value is None else float(value)
 
 
