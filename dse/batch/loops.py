@@ -14,11 +14,8 @@ import numpy as np
 
 from dse.batch.columns import (
     FREE,
-    HBM_BPS,
     IDLE_W,
     KERNELS,
-    L2_B,
-    L2_RATE,
     LIMIT_W,
     LINK_BPS,
     LINK_S,
@@ -28,21 +25,19 @@ from dse.batch.columns import (
     NETWORK_BPS,
     NETWORK_S,
     PRODUCTS,
-    QUOTED_HZ,
-    SFU_RATE,
-    SMEM_B,
     SMS,
-    VECTOR_RATE,
 )
-from dse.batch.costs import COST, RESOURCE, Family, Plans, batch_jit, cost_link, cost_operator, no_plans, power_of
+from dse.batch.compiled import Family, batch_jit, power_of
+from dse.batch.costs import COST, RESOURCE, cost_link, cost_operator
+from dse.batch.device import device_of, link_of, rates_of
 from dse.batch.metrics import BOUND_ROW, PART_ROW
+from dse.batch.products import Plans, no_plans
 from dse.batch.table import Floats, Ints, Operators, Runs, Steps, Table
 from hwmodels.collectives import LinkParams
 from hwmodels.gpu.clock import CLOCK_STEPS, look_at, slow_share, start_search, step_clock
 from hwmodels.gpu.model import least_clock
 from hwmodels.gpu.params import GpuParams
 from hwmodels.gpu.power import PowerParams, step_energy, step_power_W
-from simulator.core.quantity import per_core_clock, per_second
 
 __all__ = ["Scratch", "evaluate", "scratch"]
 
@@ -278,39 +273,6 @@ def _bound(first: int, last: int, steps: Steps, runs: Runs, s: Scratch) -> int:
 
 
 @batch_jit
-def _rates(raw: Floats, slots: Ints, at_max: Ints, rates: Floats) -> None:
-    """Work out what products in each format take per SM and clock."""
-    quoted_Hz = raw[MAX_HZ] if math.isnan(raw[QUOTED_HZ]) else raw[QUOTED_HZ]
-    for i in range(len(rates)):
-        clock_Hz = raw[MAX_HZ] if at_max[i] else quoted_Hz
-        rates[i] = per_core_clock(raw[slots[i]], raw[slots[i] + 1] > 0.0, raw[SMS], clock_Hz)
-
-
-@batch_jit
-def _device(raw: Floats) -> GpuParams:
-    """Return a device at its highest clock, as hwmodels.gpu.spec makes it; fields no formula here reads are 0."""
-    sms, top = raw[SMS], raw[MAX_HZ]
-    return GpuParams(
-        sms,
-        top,
-        top,
-        0.0,
-        per_core_clock(raw[VECTOR_RATE], raw[VECTOR_RATE + 1] > 0.0, sms, top),
-        per_core_clock(raw[SFU_RATE], raw[SFU_RATE + 1] > 0.0, sms, top),
-        raw[SMEM_B],
-        raw[L2_B],
-        per_second(raw[L2_RATE], raw[L2_RATE + 1] > 0.0, 1.0, top),
-        raw[HBM_BPS],
-        0.0,
-    )
-
-
-@batch_jit
-def _link(base: LinkParams, bandwidth_Bps: float, latency_s: float) -> LinkParams:
-    return LinkParams(bandwidth_Bps, latency_s, base.switched, base.peers, base.multicast)
-
-
-@batch_jit
 def _take(columns: Floats, slots: Ints, ranks: Ints, point: int, raw: Floats) -> int:
     """Put a point's values where they go; return the lowest rank of what changed."""
     changed = FREE
@@ -353,7 +315,7 @@ def evaluate(
     """
     steps, power = table.steps, power_of(family.power)
     last = len(steps.slots)
-    gpu = _device(raw)
+    gpu = device_of(raw)
     for point in range(out.shape[1]):
         changed = _take(columns, slots, ranks, point, raw)
         if point > 0 and changed == FREE:
@@ -365,13 +327,13 @@ def evaluate(
             s.stamp[1] += 1
             if changed == KERNELS:
                 s.stamp[0] = s.stamp[1]
-            gpu = _device(raw)
-            _rates(raw, table.rate_slot, table.rate_at_max, s.rates)
+            gpu = device_of(raw)
+            rates_of(raw, table.rate_slot, table.rate_at_max, s.rates)
         least_Hz = least_clock(raw[MIN_HZ], raw[MAX_HZ])
         board = PowerParams(raw[IDLE_W], raw[LIMIT_W], raw[SMS], raw[MAX_HZ], least_Hz)
         if changed <= LINKS:
-            near = _link(intra, raw[LINK_BPS], raw[LINK_S])
-            far = _link(inter, raw[NETWORK_BPS], raw[NETWORK_S])
+            near = link_of(intra, raw[LINK_BPS], raw[LINK_S])
+            far = link_of(inter, raw[NETWORK_BPS], raw[NETWORK_S])
             _cost_links(table.runs, near, far, gpu.hbm_Bps, family, s.link, s.link_bounds)
         for run in range(len(s.settled)):
             while True:

@@ -31,7 +31,7 @@ from simulator.core.errors import InputError, UnsupportedError
 from simulator.engine.memory import check_memory
 
 if TYPE_CHECKING:
-    from dse.batch.costs import Family
+    from dse.batch.compiled import Family
     from dse.batch.loops import Scratch
 
 __all__ = ["BatchModel", "compile_once"]
@@ -152,7 +152,7 @@ class BatchModel:
     @cached_property
     def _compiled(self) -> tuple[Loops, Family, Scratch]:
         """Loops, coefficients and scratch memory; compiling takes some seconds, the first time on a machine."""
-        from dse.batch.costs import Family
+        from dse.batch.compiled import Family
         from dse.batch.loops import evaluate, scratch
 
         return evaluate, Family.of(self.gpu.model, self.gpu.network), scratch(self.table)
@@ -191,7 +191,7 @@ class BatchModel:
 
 def compile_once(say: Callable[[str], None]) -> None:
     """Compile the loops of all models if this machine has not yet done so, saying that it will take its time."""
-    from dse.batch.costs import is_compiled
+    from dse.batch.compiled import is_compiled
     from simulator.api.simulate import prepare
 
     if not is_compiled():
