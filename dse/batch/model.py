@@ -28,7 +28,7 @@ from hwmodels.spec import SystemSpec, as_gpu
 from hwmodels.system import build_gpu_of
 from simulator.api.phases import Setup
 from simulator.core.errors import InputError, UnsupportedError
-from simulator.engine.memory import check_memory
+from simulator.engine.memory import resident_B
 
 if TYPE_CHECKING:
     from dse.batch.compiled import Family
@@ -90,10 +90,8 @@ class BatchModel:
         self._base = self._raw.copy()
         self._base_clock_Hz = as_gpu(spec.device).clock.base_Hz or 0.0
         residents = setup.request.residents(setup.parallel, not setup.model.is_decoder)
-        memory = check_memory(
-            setup.model, setup.precision, setup.parallel, residents, spec.device.hbm.capacity_B, setup.profile
-        )
-        self._memory_B = memory.total_B
+        parts_B = resident_B(setup.model, setup.precision, setup.parallel, residents, setup.profile)
+        self._memory_B = sum(parts_B.values())
 
     def evaluate(self, columns: Mapping[str, Column], out: Mapping[str, Column] | None = None) -> Mapping[str, Column]:
         """Return metrics of every point.

@@ -17,7 +17,7 @@ from workloads.sharding import stage_weight_B
 from workloads.step import Step
 from workloads.transformer.build import build_graph, stage_layers
 
-__all__ = ["MemoryReport", "Pool", "Residents", "check_memory", "pools_of"]
+__all__ = ["MemoryReport", "Pool", "Residents", "check_memory", "pools_of", "resident_B"]
 
 _LARGEST = 1 << 30  # no search for a fitting batch or context goes beyond this
 
@@ -107,7 +107,7 @@ def check_memory(
     pools = (Pool("device", memory, frozenset({"weights", "kv"})),) if isinstance(memory, float) else memory
 
     def tightest(trial: Residents, spread: Parallelism) -> tuple[Pool, dict[str, float], float]:
-        parts_B = _parts(model, precision, spread, trial, profile)
+        parts_B = resident_B(model, precision, spread, trial, profile)
         candidates = []
         for pool in pools:
             apart = [part for part in ("weights", "kv") if part not in pool.holds]
@@ -142,10 +142,10 @@ def pools_of(system: System) -> tuple[Pool, ...]:
     )
 
 
-def _parts(
+def resident_B(
     model: ModelSpec, precision: Precision, parallel: Parallelism, residents: Residents, profile: Profile
 ) -> dict[str, float]:
-    """Return the parts of the pipeline stage that needs most."""
+    """Return what must be resident on a device of the pipeline stage that needs most, by part; see `check_memory`."""
     stages = [_stage_parts(model, precision, parallel, residents, profile, stage) for stage in range(parallel.pp)]
     weights_B, kv_B = max(stages, key=sum)
     return {
