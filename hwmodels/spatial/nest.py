@@ -60,58 +60,64 @@ def block_extents(temporal: Any, spatial: Any, blocks: Any) -> None:
 
 
 @formula
-def footprint(terms: Any, block: Any, spatial: Any, first: int, last: int) -> int:
-    """Words of a tensor, from the first to the last, that neighbouring instances touch together.
+def footprint(terms: Any, tensor: int, blocks: Any, spatial: Any, first: int, level: int) -> int:
+    """Words of a tensor, from the first to the last, that neighbouring instances of a level touch together.
 
     Parameters
     ----------
-    terms : int64 array of shape (terms, 3)
-        What adds up to the tensor's indices: dimension (ascending), rank, coefficient; unused rows have coefficient 0.
-    block : int64 array of shape (ranks,)
-        Extents that one instance of level ``last`` touches.
+    terms : int64 array of shape (tensors, terms, 3)
+        What adds up to a tensor's indices: dimension (ascending), rank, coefficient; unused rows have coefficient 0.
+    tensor
+        Which tensor.
+    blocks : int64 array of shape (levels + 1, ranks)
+        Of :func:`block_extents`.
     spatial : int64 array of shape (levels, ranks)
         Loop bounds below each level.
-    first, last
+    first, level
         The instances are those that one instance of level ``first`` feeds; one alone where the two are the same.
     """
     words, reach, dimension = 1, 1, 0
-    for term in range(terms.shape[0]):
-        if terms[term, 0] != dimension:
+    for term in range(terms.shape[1]):
+        if terms[tensor, term, 0] != dimension:
             words *= reach
-            reach, dimension = 1, terms[term, 0]
-        rank = terms[term, 1]
-        extent = block[rank]
-        for level in range(first, last):
-            extent *= spatial[level, rank]
-        reach += terms[term, 2] * (extent - 1)
+            reach, dimension = 1, terms[tensor, term, 0]
+        rank = terms[tensor, term, 1]
+        extent = blocks[level, rank]
+        for above in range(first, level):
+            extent *= spatial[above, rank]
+        reach += terms[tensor, term, 2] * (extent - 1)
     return words * reach
 
 
 @formula
-def exchanges_below(relevant: Any, loops: Any, order: Any, times: int, points: int) -> int:
-    """How often the block below a level is exchanged.
+def exchanges_below(relevant: Any, tensor: int, temporal: Any, order: Any, level: int, times: int, points: int) -> int:
+    """How often a tensor's block below a level is exchanged.
 
     Loops move on to another block, except those of the innermost run that do not index the tensor: they leave the block
     where it is, at this level and, if it has no other loops, at those above.
 
     Parameters
     ----------
-    relevant : bool array of shape (ranks,)
-        Ranks that index the tensor.
-    loops, order : int64 arrays of shape (ranks,)
-        Bounds of the level's loops by rank, and ranks from the outermost loop to the innermost.
+    relevant : bool array of shape (tensors, ranks)
+        Ranks that index each tensor.
+    tensor
+        Which tensor.
+    temporal, order : int64 arrays of shape (levels, ranks)
+        Loop bounds at each level by rank, and ranks from the outermost loop to the innermost.
+    level
+        Which level.
     times
         How often the level's own block is exchanged.
     points
         Product of all loops above the level.
     """
     moved, running = 1, True
-    for position in range(order.shape[0] - 1, -1, -1):
-        rank = order[position]
-        if loops[rank] > 1:
-            running = running and not relevant[rank]
+    for position in range(order.shape[1] - 1, -1, -1):
+        rank = order[level, position]
+        if temporal[level, rank] > 1:
+            running = running and not relevant[tensor, rank]
             if not running:
-                moved *= loops[rank]
+                moved *= temporal[level, rank]
     return times if running else points * moved
 
 
@@ -174,12 +180,12 @@ def count_words(
     tensors, levels, ranks = terms.shape[0], temporal.shape[0], temporal.shape[1]
     for tensor in range(tensors):
         output = tensor == tensors - 1
-        whole = footprint(terms[tensor], blocks[0], spatial, 0, 0)
+        whole = footprint(terms, tensor, blocks, spatial, 0, 0)
         parent, parents, copies = 0, 1, 1  # instances of the parent; those that hold sums of the same result
         children, apart, times, points = 1, 1, 1, 1  # the same of the next level; its exchanges; loops above it
         for child in range(1, levels + 1):
             above = child - 1
-            times = exchanges_below(relevant[tensor], temporal[above], order[above], times, points)
+            times = exchanges_below(relevant, tensor, temporal, order, above, times, points)
             for rank in range(ranks):
                 points *= temporal[above, rank]
                 children *= spatial[above, rank]
@@ -188,8 +194,8 @@ def count_words(
                 times = points  # a multiply-add unit keeps nothing
             elif not kept[child, tensor]:
                 continue
-            joint = footprint(terms[tensor], blocks[child], spatial, parent, child)
-            block = footprint(terms[tensor], blocks[child], spatial, child, child)
+            joint = footprint(terms, tensor, blocks, spatial, parent, child)
+            block = footprint(terms, tensor, blocks, spatial, child, child)
             read, written, filled = exchanged_words(times, parents, joint, children, block, whole * copies, output)
             counts[parent, tensor, READS] += read
             counts[parent, tensor, UPDATES] += written

@@ -38,9 +38,21 @@ from hwmodels.spatial.mapper.walk import (
 from hwmodels.spatial.nest import level_cycles, level_energy_J, whole_cycles
 from simulator.core.jit import kernel_jit
 
-__all__ = ["EVALUATED", "EXCLUDED", "Best", "explore", "new_best", "start"]
+__all__ = [
+    "BRANCH_SOURCES",
+    "EVALUATED",
+    "EXCLUDED",
+    "Best",
+    "beats",
+    "cost",
+    "explore",
+    "new_best",
+    "objective",
+    "start",
+]
 
-_compiled = kernel_jit([*SOURCES, Path(__file__)])
+BRANCH_SOURCES = [*SOURCES, Path(__file__)]
+_compiled = kernel_jit(BRANCH_SOURCES)
 
 #: What the kernels count, by index: mappings evaluated in full, and partial ones that a bound excluded.
 EVALUATED, EXCLUDED = 0, 1
@@ -134,7 +146,8 @@ def objective(problem: Any, energy_J: float, cycles: float) -> tuple[float, floa
 
 
 @_compiled
-def _beats(problem: Any, energy_J: float, cycles: float, best: Best) -> bool:
+def beats(problem: Any, energy_J: float, cycles: float, best: Best) -> bool:
+    """Whether a mapping of that energy and time is better than the best so far."""
     first, second = objective(problem, energy_J, cycles)
     return bool(first < best.value[0] or (first == best.value[0] and second < best.value[1]))
 
@@ -183,13 +196,13 @@ def explore(
                 counts[EVALUATED] += 1
                 _compare(problem, walk, best)
             continue
-        elif not _beats(problem, floors[depth], _fewest_cycles(problem, space, walk, depth), best):
+        elif not beats(problem, floors[depth], _fewest_cycles(problem, space, walk, depth), best):
             counts[EXCLUDED] += 1  # and with it the smaller spreads that follow
             depth -= 1
             continue
         if not (chosen and alone and depth + 2 == levels):
             energy_J, cycles = _bound(problem, space, walk, depth + 1 if chosen else depth, depth + 1, room)
-            if not _beats(problem, energy_J, cycles, best):
+            if not beats(problem, energy_J, cycles, best):
                 counts[EXCLUDED] += 1
                 continue
             floors[min(depth + 1, levels - 1)] = energy_J
@@ -216,7 +229,7 @@ def _compare(problem: Any, walk: Walk, best: Best) -> None:
     levels = walk.kept.shape[0]
     units = float(walk.instances[levels])
     energy_J, cycles = cost(problem, walk.words[READ, levels], walk.words[WRITTEN, levels], walk.instances, units)
-    if _beats(problem, energy_J, cycles, best):
+    if beats(problem, energy_J, cycles, best):
         best.value[:] = objective(problem, energy_J, cycles)
         best.temporal[:] = walk.ranks[TEMPORAL, :levels]
         best.order[:] = walk.ranks[ORDER, :levels]

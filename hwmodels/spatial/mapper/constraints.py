@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from hwmodels.spatial.mapping import Loops, NestMachine
+from hwmodels.spatial.mapping import Loops, MemoryLevel, NestMachine
 from simulator.core.errors import InputError
 from workloads.einsum import Einsum
 
@@ -71,26 +71,32 @@ def _check_names(einsum: Einsum, name: str, rule: LevelConstraint) -> None:
 
 def reason(einsum: Einsum, machine: NestMachine, rules: Sequence[LevelConstraint], needed: Sequence[float]) -> str:
     """Say why no mapping is valid, from the fewest words that each level refused (infinite where it refused none)."""
-    for level, rule in zip(machine.levels, rules, strict=True):
+    levels = machine.levels
+    for level, rule in zip(levels, rules, strict=True):
         if rule.spatial:
             asked = ", ".join(f"{rank} {bound}-fold" for rank, bound in rule.spatial)
             if not packs([bound for _, bound in rule.spatial], level.below):
                 x, y = level.below
                 return f"{level.name}: spreading {asked} does not fit {x} x {y} instances: ask for less"
+    for rank, bound in einsum.bounds.items():
+        asked_for = math.prod(b for rule in rules for r, b in (*rule.temporal, *rule.spatial) if r == rank)
+        if asked_for < bound and not any(_free(rank, level, rule) for level, rule in zip(levels, rules, strict=True)):
+            free = f"no level is free for the rest of {bound}"
+            return f"rank {rank}: the factors asked for multiply to {asked_for} and {free}"
     refused = [
         f"{level.name} holds {level.words:g} words, the smallest block tried needs {words:g}"
-        f" of {_kept_names(einsum, rule)}: bypass a tensor there, loosen a factor asked for below, or enlarge it"
-        for level, rule, words in zip(machine.levels, rules, needed, strict=True)
+        f" of {_kept_names(einsum, rule)}: bypass a tensor there, loosen a factor asked for, or enlarge it"
+        for level, rule, words in zip(levels, rules, needed, strict=True)
         if math.isfinite(words)
     ]
-    if refused:
-        return "; ".join(refused)
-    asked = "; ".join(
-        f"{level.name}: {', '.join(f'{rank}={bound}' for rank, bound in rule.temporal)}"
-        for level, rule in zip(machine.levels, rules, strict=True)
-        if rule.temporal
-    )
-    return f"the factors asked for ({asked}) cannot be completed to the bounds: leave a rank free at one level"
+    return "; ".join(refused) or "the factors asked for cannot be completed to the bounds: leave a rank free at a level"
+
+
+def _free(rank: str, level: MemoryLevel, rule: LevelConstraint) -> bool:
+    """Whether a level may take any factor of a rank, as loops or over the array below."""
+    spread = rule.spatial_ranks is None or rank in rule.spatial_ranks
+    taken = {r for r, _ in rule.temporal}, {r for r, _ in rule.spatial}
+    return rank not in taken[0] or (spread and math.prod(level.below) > 1 and rank not in taken[1])
 
 
 def _kept_names(einsum: Einsum, rule: LevelConstraint) -> str:

@@ -8,21 +8,27 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwmodels.spatial.mapper.constraints import LevelConstraint, lay_out, level_rules, reason
-from hwmodels.spatial.mapper.space import OBJECTIVES, keep_choices, problem_of, space_of
+from hwmodels.spatial.mapper.space import OBJECTIVES, Problem, Space, keep_choices, prime_factors, problem_of, space_of
 from hwmodels.spatial.mapping import LevelMapping, MappingCost, NestMachine, evaluate_mapping
 from simulator.core.errors import InputError
 from workloads.einsum import Einsum
 
 if TYPE_CHECKING:
     from hwmodels.spatial.mapper.branch import Best
+    from hwmodels.spatial.mapper.walk import Walk
 
 __all__ = ["DEFAULT_BUDGET", "MappingSearch", "Progress", "best_mapping"]
 
 #: Steps of a search: mappings evaluated and partial ones excluded.
 DEFAULT_BUDGET = 4_000_000
 
+#: Annealing takes at most one part in so many of the budget, and ends when so many rounds find nothing better.
+_ANNEALED, _PATIENCE = 4, 6
+
+#: Steps between two reports of progress.
 _CHUNK = 500_000
 
 
@@ -67,7 +73,8 @@ def best_mapping(
 ) -> MappingSearch:
     """Search the mapping that makes the objective smallest.
 
-    Same arguments, same result: the search stops by ``budget``, never by the clock. Results are remembered.
+    First annealing, until a few rounds find nothing better; then branch and bound, until nothing is left or the budget
+    is spent. Same arguments, same result: no clock is involved. Results are remembered.
 
     Parameters
     ----------
@@ -120,49 +127,127 @@ class _Task(NamedTuple):
         return (tuple(self.einsum.bounds.items()), self.einsum.tensors, *self[1:])
 
 
-def _search(task: _Task, progress: Callable[[Progress], None] | None) -> MappingSearch:
-    from hwmodels.spatial.mapper.branch import EVALUATED, EXCLUDED, explore, new_best, start
+@dataclass(slots=True)
+class _Search:
+    """A search under way: the arrays that the kernels share."""
+
+    task: _Task
+    problem: Problem
+    space: Space
+    choices: NDArray[np.bool_]  # (rows, levels, tensors): which tensors are kept
+    best: Best
+    walk: Walk
+    counts: NDArray[np.int64]
+    listener: Callable[[Progress], None] | None
+
+    @property
+    def steps(self) -> int:
+        """Steps so far."""
+        return int(self.counts.sum())
+
+    def tell(self) -> None:
+        """Tell the listener how far the search is."""
+        if self.listener is not None:
+            evaluated, excluded = self.counts.tolist()
+            self.listener(Progress(evaluated, excluded, float(self.best.value[0])))
+
+
+def _search(task: _Task, listener: Callable[[Progress], None] | None) -> MappingSearch:
+    from hwmodels.spatial.mapper.branch import new_best
     from hwmodels.spatial.mapper.walk import new_walk
 
-    einsum, machine, rules = task.einsum, task.machine, task.rules
-    problem, ranks = problem_of(einsum, machine, task.objective)
-    space = space_of(problem, ranks, machine, rules)
-    levels, tensors = len(rules), len(einsum.tensors)
-    best = new_best(levels, len(ranks), tensors)
-    walk = new_walk(levels, len(ranks), tensors, space.divisors.shape[1])
-    room, floors, counts = np.zeros((3, levels)), np.zeros(levels), np.zeros(2, np.int64)
-
-    choices = keep_choices([tensor.name for tensor in einsum.tensors], rules)
-    bounds = np.zeros((len(choices), 2))
-    for row, kept in enumerate(choices):
-        walk.kept[:] = kept
-        bounds[row] = start(problem, space, walk, room, floors)
-    left = list(np.lexsort((bounds[:, 1], bounds[:, 0])))
-    while left and tuple(bounds[left[0]]) < tuple(best.value) and counts.sum() < task.budget:
-        walk.kept[:] = choices[left[0]]
-        start(problem, space, walk, room, floors)
-        depth = 0
-        while depth >= 0 and counts.sum() < task.budget:
-            limit = min(task.budget, int(counts.sum()) + _CHUNK)
-            depth = explore(problem, space, walk, depth, best, room, floors, counts, limit)
-            if progress is not None:
-                progress(Progress(int(counts[EVALUATED]), int(counts[EXCLUDED]), float(best.value[0])))
-        if depth < 0:
-            left.pop(0)
-    open_bound = min((float(bounds[row, 0]) for row in left), default=float("inf"))
-    finished = not left or tuple(bounds[left[0]]) >= tuple(best.value)
-    proven = finished and space.complete
-    evaluated, excluded = int(counts[EVALUATED]), int(counts[EXCLUDED])
-    if not np.isfinite(best.value[0]):
-        why = reason(einsum, machine, rules, walk.overflow.tolist())
+    problem, ranks = problem_of(task.einsum, task.machine, task.objective)
+    space = space_of(problem, ranks, task.machine, task.rules)
+    sizes = len(task.rules), len(ranks), len(task.einsum.tensors)
+    search = _Search(
+        task,
+        problem,
+        space,
+        keep_choices([tensor.name for tensor in task.einsum.tensors], task.rules),
+        new_best(*sizes),
+        new_walk(*sizes, space.divisors.shape[1]),
+        np.zeros(2, np.int64),
+        listener,
+    )
+    _anneal(search)
+    finished, open_bound = _branch(search)
+    proven, value = finished and space.complete, float(search.best.value[0])
+    evaluated, excluded = search.counts.tolist()
+    if not np.isfinite(value):
+        why = reason(task.einsum, task.machine, task.rules, search.walk.overflow.tolist())
         if not finished:
             why = f"none found in {task.budget} steps, more may exist; {why}"
         return MappingSearch(None, None, task.objective, proven, open_bound, evaluated, excluded, why)
-    mapping = _mapping(einsum, machine, ranks, best)
-    cost = evaluate_mapping(einsum, machine, mapping)
-    lower = float(best.value[0]) if proven else min(open_bound, float(best.value[0]))
+    mapping = _mapping(task.einsum, task.machine, ranks, search.best)
+    cost = evaluate_mapping(task.einsum, task.machine, mapping)
+    lower = value if proven else min(open_bound, value)
     found = MappingSearch(mapping, cost, task.objective, proven, lower, evaluated, excluded, "")
     return replace(found, explanation=_explanation(task, found))
+
+
+def _anneal(search: _Search) -> None:
+    """Anneal until some rounds in a row find nothing better or a share of the budget is spent."""
+    from hwmodels.spatial.mapper.anneal import ROUND, anneal, new_state
+
+    levels, ranks = search.space.fixed.shape
+    tensors = search.choices.shape[2]
+    current, tried, top = (new_state(levels, ranks, tensors) for _ in range(3))
+    primes = _primes(search.problem)
+    idle = 0
+    for number in range(max(1, search.task.budget // (_ANNEALED * ROUND))):
+        before = float(search.best.value[0])
+        seed = (search.task.seed * 1_000_003 + number) % 2**32
+        anneal(
+            search.problem,
+            search.space,
+            search.choices,
+            primes,
+            search.best,
+            (current, tried, top),
+            search.counts,
+            number == 0,
+            seed,
+        )
+        search.tell()
+        idle = 0 if search.best.value[0] < before else idle + 1
+        if idle == _PATIENCE:
+            return
+
+
+def _branch(search: _Search) -> tuple[bool, float]:
+    """Evaluate or exclude what is left; return whether that was finished, and a bound of what was not."""
+    from hwmodels.spatial.mapper.branch import explore, start
+
+    problem, space, walk, best, budget = search.problem, search.space, search.walk, search.best, search.task.budget
+    levels = len(search.task.rules)
+    room, floors = np.zeros((3, levels)), np.zeros(levels)
+    bounds = np.zeros((len(search.choices), 2))
+    for row, kept in enumerate(search.choices):
+        walk.kept[:] = kept
+        bounds[row] = start(problem, space, walk, room, floors)
+    left = np.lexsort((bounds[:, 1], bounds[:, 0])).tolist()
+    while left and tuple(bounds[left[0]]) < tuple(best.value) and search.steps < budget:
+        walk.kept[:] = search.choices[left[0]]
+        start(problem, space, walk, room, floors)
+        depth = 0
+        while depth >= 0 and search.steps < budget:
+            limit = min(budget, search.steps + _CHUNK)
+            depth = explore(problem, space, walk, depth, best, room, floors, search.counts, limit)
+            search.tell()
+        if depth < 0:
+            left.pop(0)
+    if not left:
+        return True, float("inf")
+    return tuple(bounds[left[0]]) >= tuple(best.value), float(bounds[left[0], 0])
+
+
+def _primes(problem: Problem) -> NDArray[np.int64]:
+    """Return the prime divisors of each bound, then zeros."""
+    found = [sorted(set(prime_factors(int(bound)))) for bound in problem.bounds]
+    table = np.zeros((len(found), max(1, *map(len, found))), np.int64)
+    for row, primes in zip(table, found, strict=True):
+        row[: len(primes)] = primes
+    return table
 
 
 def _mapping(einsum: Einsum, machine: NestMachine, ranks: Sequence[str], best: Best) -> tuple[LevelMapping, ...]:

@@ -65,6 +65,7 @@ class Space(NamedTuple):
     """What a mapping may choose."""
 
     fixed: NDArray[np.int64]  # (levels, ranks): temporal factors that are given; 0 where free
+    least: NDArray[np.int64]  # (levels, ranks): product of the factors that are given at a level and below
     divisors: NDArray[np.int64]  # (ranks, most divisors): ascending, then zeros
     orders: NDArray[np.int64]  # (rows, ranks): from the outermost loop to the innermost
     order_start: NDArray[np.int64]  # (levels, subsets of ranks + 1): rows by level and by which ranks are looped over
@@ -161,10 +162,16 @@ def space_of(problem: Problem, ranks: Sequence[str], machine: NestMachine, rules
         for rank, bound in rule.temporal:
             if rank in ranks:
                 row[ranks.index(rank)] = bound
+    given = np.maximum(fixed, 1)
+    for row, rule in zip(given, rules, strict=True):
+        for rank, bound in rule.spatial:
+            if rank in ranks:
+                row[ranks.index(rank)] *= bound
     orders, order_start = _orders(problem, ranks, rules)
     spreads = [_spreads(dividing, ranks, level.below, rule) for level, rule in zip(machine.levels, rules, strict=True)]
     return Space(
         fixed,
+        np.ascontiguousarray(np.cumprod(given[::-1], axis=0)[::-1]),
         table,
         orders,
         order_start,

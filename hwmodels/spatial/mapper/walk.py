@@ -91,9 +91,7 @@ def begin(problem: Any, walk: Walk) -> None:
     walk.instances[0] = 1
     walk.points[0] = 1
     for tensor in range(walk.kept.shape[1]):
-        walk.tensors[HELD, 0, tensor] = footprint(
-            problem.terms[tensor], walk.ranks[BLOCKS, 0], walk.ranks[SPATIAL], 0, 0
-        )
+        walk.tensors[HELD, 0, tensor] = footprint(problem.terms, tensor, walk.ranks[BLOCKS], walk.ranks[SPATIAL], 0, 0)
         walk.tensors[_TIMES, 0, tensor] = 1
         walk.tensors[COPIES, 0, tensor] = 1
         walk.tensors[DISTINCT, 0, tensor] = 1
@@ -109,14 +107,14 @@ def _least_words(problem: Any, tensor: int, walk: Walk, level: int) -> int:
     """
     if not problem.strided[tensor]:
         return int(walk.tensors[HELD, level, tensor])
-    terms = problem.terms[tensor]
+    terms = problem.terms
     words, longest, dimension = 1, 1, 0
-    for term in range(terms.shape[0]):
-        if terms[term, 0] != dimension:
+    for term in range(terms.shape[1]):
+        if terms[tensor, term, 0] != dimension:
             words *= longest
-            longest, dimension = 1, terms[term, 0]
-        if terms[term, 2] > 0:
-            longest = max(longest, walk.ranks[BLOCKS, level, terms[term, 1]])
+            longest, dimension = 1, terms[tensor, term, 0]
+        if terms[tensor, term, 2] > 0:
+            longest = max(longest, walk.ranks[BLOCKS, level, terms[tensor, term, 1]])
     return words * longest
 
 
@@ -167,12 +165,12 @@ def list_blocks(space: Any, walk: Walk, depth: int) -> None:
         given = space.fixed[depth, rank]
         count = 0
         if given > 0:
-            if whole % given == 0:
+            if whole % given == 0 and whole // given % space.least[depth + 1, rank] == 0:
                 walk.candidates[depth, rank, 0] = whole // given
                 count = 1
         else:
             for extent in space.divisors[rank]:
-                if extent > 0 and whole % extent == 0:
+                if extent > 0 and whole % extent == 0 and extent % space.least[depth + 1, rank] == 0:
                     walk.candidates[depth, rank, count] = extent
                     count += 1
         walk.ranks[_CANDIDATES, depth, rank] = count
@@ -216,10 +214,11 @@ def _count_on(walk: Walk, depth: int) -> bool:
 @_compiled
 def _held(problem: Any, walk: Walk, level: int) -> int:
     """Words that a level's block needs of the tensors that it keeps."""
+    blocks, spatial = walk.ranks[BLOCKS], walk.ranks[SPATIAL]
     words = 0
     for tensor in range(walk.kept.shape[1]):
         if walk.kept[level, tensor]:
-            words += footprint(problem.terms[tensor], walk.ranks[BLOCKS, level], walk.ranks[SPATIAL], 0, 0)
+            words += footprint(problem.terms, tensor, blocks, spatial, level, level)
     return words
 
 
@@ -242,6 +241,8 @@ def _cannot_grow(problem: Any, space: Any, walk: Walk, depth: int) -> bool:
     """
     level = depth + 1
     for rank in range(walk.ranks.shape[2]):
+        if space.fixed[level, rank] > 0 or problem.grows_badly[rank]:
+            continue
         extent = walk.ranks[BLOCKS, level, rank]
         for digit in range(walk.ranks[_DIGITS, depth, rank] + 1, walk.ranks[_CANDIDATES, depth, rank]):
             larger = walk.candidates[depth, rank, digit]
@@ -249,7 +250,7 @@ def _cannot_grow(problem: Any, space: Any, walk: Walk, depth: int) -> bool:
                 walk.ranks[BLOCKS, level, rank] = larger
                 fits = _held(problem, walk, level) <= problem.machine[CAPACITY, level]
                 walk.ranks[BLOCKS, level, rank] = extent
-                if fits and not problem.grows_badly[rank]:
+                if fits:
                     return False
                 break
     return True
@@ -258,28 +259,29 @@ def _cannot_grow(problem: Any, space: Any, walk: Walk, depth: int) -> bool:
 @_compiled
 def _set_loops(problem: Any, space: Any, walk: Walk, depth: int) -> None:
     """Set the loops that the block leaves to this level, and their first order."""
-    subset = 0
-    points = walk.points[depth]
+    blocks, spatial = walk.ranks[BLOCKS], walk.ranks[SPATIAL]
+    below, subset, points = depth + 1, 0, walk.points[depth]
     for rank in range(walk.ranks.shape[2]):
-        loops = walk.ranks[BLOCKS, depth, rank] // (
-            walk.ranks[SPATIAL, depth, rank] * walk.ranks[BLOCKS, depth + 1, rank]
-        )
+        loops = blocks[depth, rank] // (spatial[depth, rank] * blocks[below, rank])
         walk.ranks[TEMPORAL, depth, rank] = loops
         points *= loops
         if loops > 1:
             subset |= 1 << rank
-    walk.points[depth + 1] = points
+    walk.points[below] = points
     for tensor in range(walk.kept.shape[1]):
-        terms, parent = problem.terms[tensor], walk.tensors[PARENT, depth, tensor]
-        walk.tensors[HELD, depth + 1, tensor] = footprint(
-            terms, walk.ranks[BLOCKS, depth + 1], walk.ranks[SPATIAL], 0, 0
-        )
-        walk.tensors[_JOINT, depth + 1, tensor] = footprint(
-            terms, walk.ranks[BLOCKS, depth + 1], walk.ranks[SPATIAL], parent, depth + 1
-        )
+        parent = walk.tensors[PARENT, depth, tensor]
+        walk.tensors[HELD, below, tensor] = footprint(problem.terms, tensor, blocks, spatial, below, below)
+        walk.tensors[_JOINT, below, tensor] = footprint(problem.terms, tensor, blocks, spatial, parent, below)
     walk.choice[depth, _ORDERS] = space.order_start[depth, subset + 1]
     walk.choice[depth, _ORDER] = space.order_start[depth, subset]
-    walk.ranks[ORDER, depth] = space.orders[walk.choice[depth, _ORDER]]
+    _set_order(space, walk, depth)
+
+
+@_compiled
+def _set_order(space: Any, walk: Walk, depth: int) -> None:
+    row = walk.choice[depth, _ORDER]
+    for position in range(walk.ranks.shape[2]):
+        walk.ranks[ORDER, depth, position] = space.orders[row, position]
 
 
 @_compiled
@@ -288,7 +290,7 @@ def next_order(space: Any, walk: Walk, depth: int) -> bool:
     if walk.choice[depth, _ORDER] + 1 >= walk.choice[depth, _ORDERS]:
         return False
     walk.choice[depth, _ORDER] += 1
-    walk.ranks[ORDER, depth] = space.orders[walk.choice[depth, _ORDER]]
+    _set_order(space, walk, depth)
     return True
 
 
@@ -300,21 +302,15 @@ def take(problem: Any, walk: Walk, depth: int) -> None:
     for level in range(levels):
         walk.words[READ, child, level] = walk.words[READ, depth, level]
         walk.words[WRITTEN, child, level] = walk.words[WRITTEN, depth, level]
+    relevant, temporal, order = problem.marks[RELEVANT], walk.ranks[TEMPORAL], walk.ranks[ORDER]
     for tensor in range(walk.kept.shape[1]):
-        times = exchanges_below(
-            problem.marks[RELEVANT, tensor],
-            walk.ranks[TEMPORAL, depth],
-            walk.ranks[ORDER, depth],
-            walk.tensors[_TIMES, depth, tensor],
-            walk.points[depth],
-        )
+        before = walk.tensors[_TIMES, depth, tensor]
+        times = exchanges_below(relevant, tensor, temporal, order, depth, before, walk.points[depth])
         walk.tensors[_TIMES, child, tensor] = times
         parent = walk.tensors[PARENT, depth, tensor]
         if not walk.kept[child, tensor]:
-            walk.tensors[PARENT, child, tensor], walk.tensors[FLOW, child, tensor] = (
-                parent,
-                walk.tensors[FLOW, depth, tensor],
-            )
+            walk.tensors[PARENT, child, tensor] = parent
+            walk.tensors[FLOW, child, tensor] = walk.tensors[FLOW, depth, tensor]
             continue
         children = walk.instances[child]
         read, written, filled = exchanged_words(
@@ -353,7 +349,7 @@ def take_units(problem: Any, space: Any, walk: Walk) -> bool:
         walk.words[WRITTEN, levels, level] = walk.words[WRITTEN, last, level]
     for tensor in range(walk.kept.shape[1]):
         parent = walk.tensors[PARENT, last, tensor]
-        joint = footprint(problem.terms[tensor], walk.ranks[BLOCKS, levels], walk.ranks[SPATIAL], parent, levels)
+        joint = footprint(problem.terms, tensor, walk.ranks[BLOCKS], walk.ranks[SPATIAL], parent, levels)
         first = walk.tensors[HELD, 0, tensor] * walk.tensors[COPIES, parent, tensor]
         parents, units = walk.instances[parent], walk.instances[levels]
         read, written, _ = exchanged_words(points, parents, joint, units, 1, first, tensor == output)
