@@ -185,6 +185,11 @@ class Store:
             tally=_read_tally(tally),
         )
 
+    def shards(self) -> Iterator[Shard]:
+        """Read all shards that are there, one at a time."""
+        for path in sorted((self.folder / "shards").glob("*.parquet")):
+            yield self.read(int(path.stem))
+
     def write_front(self, shard: Shard) -> None:
         """Write the final front as one table."""
         _write_parquet(self.folder / "front.parquet", self.table(shard, {}))

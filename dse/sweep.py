@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dse.engines import Engine, open_engine
 from dse.evaluate import Shard, Tally, comparable, evaluate_shard, judged, metric_names
 from dse.explorers import Explorer, open_explorer
+from dse.explorers.samplers import Listed
 from dse.metrics import shown_metric
 from dse.pareto import Front
 from dse.space.identity import model_version, space_hash
@@ -48,6 +49,7 @@ class Plan:
     address: str | None = None
     resume: bool = False
     run: Mapping[str, Any] = field(default_factory=dict)  # provenance of this run
+    chosen: tuple[int, ...] | None = None  # points to look at, in place of what an explorer chooses
 
     def identity(self) -> dict[str, Any]:
         """Return what the shards depend on."""
@@ -60,7 +62,7 @@ class Plan:
             "space": space_hash(self.space),
             "model": model_version(),
             "level": self.level,
-            "explorer": search,
+            "explorer": search if self.chosen is None else {"chosen": list(self.chosen)},
             "shard": shard,
             "keep": keep,
         }
@@ -151,7 +153,10 @@ def run_sweep(plan: Plan, report: Callable[[Progress], None] = lambda progress: 
     """
     plan = plan.settled()
     assert plan.search.shard is not None
-    explorer = open_explorer(plan.space, plan.search, plan.search.shard)
+    if plan.chosen is None:
+        explorer = open_explorer(plan.space, plan.search, plan.search.shard)
+    else:
+        explorer = Listed(np.array(plan.chosen, dtype=np.int64), plan.search.shard)
     store = Store(plan.folder, plan.space)
     started = time.monotonic()
     with store.locked(plan.identity(), plan.run, plan.source, plan.resume):

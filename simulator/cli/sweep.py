@@ -123,6 +123,11 @@ def _sweep(space: Space, search: Search, arguments: argparse.Namespace) -> int:
 
             compile_once(lambda text: print(text, file=sys.stderr, flush=True))  # once, not in every worker
         outcome = run_sweep(plan, line.show)
+        refined = None
+        if arguments.refine is not None and len(outcome.front.indices):
+            from dse.refine import refine
+
+            refined = refine(plan, outcome, arguments.refine, "cycle", line.show)
         line.end()
     except KeyboardInterrupt:
         line.end()
@@ -134,6 +139,10 @@ def _sweep(space: Space, search: Search, arguments: argparse.Namespace) -> int:
         print(json.dumps(front_document(outcome), indent=2, allow_nan=False))
     else:
         print(sweep_text(outcome))
+        if refined is not None:
+            from dse.refine import refined_text
+
+            print(refined_text(refined))
         print(f"\nresult: {folder} (front.parquet, findings.json, shards)")
         if len(outcome.front.indices):
             print(f"next: ridgeline explain {folder} {outcome.front.indices[0]}")
