@@ -106,6 +106,37 @@ def _scan_kernel() -> Any:
     return kernel_jit([Path(__file__)])(_scan)
 
 
+def _meet(indices: Any, values: Any, new_indices: Any, new_values: Any) -> Any:
+    """Return which members of one front and which of another stay when the two meet."""
+    objectives = values.shape[1]
+    stays = np.ones(len(indices), dtype=np.bool_)
+    enters = np.ones(len(new_indices), dtype=np.bool_)
+    for new in range(len(new_indices)):
+        for old in range(len(indices)):
+            if not stays[old]:
+                continue
+            old_smaller = False
+            new_smaller = False
+            for objective in range(objectives):
+                if values[old, objective] < new_values[new, objective]:
+                    old_smaller = True
+                elif values[old, objective] > new_values[new, objective]:
+                    new_smaller = True
+            if not new_smaller and (old_smaller or indices[old] < new_indices[new]):
+                enters[new] = False
+                break
+            if not old_smaller:
+                stays[old] = False
+    return stays, enters
+
+
+@cache
+def _meet_kernel() -> Any:
+    from simulator.core.jit import kernel_jit
+
+    return kernel_jit([Path(__file__)])(_meet)
+
+
 class Front:
     """A front that grows as results come in, in memory of the size of the front alone."""
 
@@ -118,7 +149,17 @@ class Front:
 
     def add(self, indices: NDArray[np.int64], values: Values) -> None:
         """Merge points in; the result does not depend on the order in which they come."""
-        self.indices, self.values = merge_fronts([(self.indices, self.values), (indices, values)])
+        mine = (self.indices, self.values)
+        if len(self) * len(indices) <= _FEW**2:
+            self.indices, self.values = merge_fronts([mine, (indices, values)])
+            return
+        # Members do not dominate each other: only they and the newcomers have to meet.
+        new = merge_fronts([(indices, values)])
+        stays, enters = _meet_kernel()(*mine, *new)
+        indices = np.concatenate((mine[0][stays], new[0][enters]))
+        order = np.argsort(indices, kind="stable")
+        self.indices = indices[order]
+        self.values = np.concatenate((mine[1][stays], new[1][enters]))[order]
 
 
 def merge_fronts(parts: Sequence[tuple[NDArray[np.int64], Values]]) -> tuple[NDArray[np.int64], Values]:

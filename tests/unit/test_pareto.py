@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse import pareto
-from dse.pareto import Front, hypervolume, knee, non_dominated, ranks, reference_point
+from dse.pareto import Front, hypervolume, knee, merge_fronts, non_dominated, ranks, reference_point
 
 SMALL = settings(max_examples=60, deadline=None, derandomize=True)
 #: Few different values, so that ties and duplicates are the rule.
@@ -70,6 +70,26 @@ def test_a_growing_front_does_not_depend_on_the_order(rows: list[list[float]], r
     for part in np.array_split(np.array(order), 3):
         front.add(part, values[part])
     assert front.indices.tolist() == by_definition(values)
+
+
+@SMALL
+@given(CLOUDS, st.integers(0, 40))
+def test_two_fronts_that_meet_are_the_front_of_all(rows: list[list[float]], cut: int) -> None:
+    values = np.array(rows)
+    indices = np.random.default_rng(cut).permutation(len(values))
+    halves = [merge_fronts([(indices[part], values[part])]) for part in (slice(0, cut), slice(cut, None))]
+    stays, enters = pareto._meet(*halves[0], *halves[1])
+    found = np.concatenate((halves[0][0][stays], halves[1][0][enters]))
+    assert sorted(found) == merge_fronts([(indices, values)])[0].tolist()
+
+
+def test_a_large_front_grows_as_a_small_one_does() -> None:
+    values = np.random.default_rng(3).random((4000, 6)).round(2)
+    front = Front(6)
+    for part in np.array_split(np.random.default_rng(4).permutation(4000), 4):
+        front.add(part, values[part])
+    assert len(front) > 300  # so that the compiled way was taken
+    assert front.indices.tolist() == np.flatnonzero(non_dominated(values)).tolist()
 
 
 def test_hypervolume_of_staircases() -> None:
