@@ -14,12 +14,13 @@ from dse.space.axes import text_of
 from dse.space.file import load_space
 from dse.space.identity import model_version
 from dse.space.paths import arguments_of
+from dse.space.space import Space
 from dse.store import read_manifest
 from simulator.api.report import Report
 from simulator.api.simulate import simulate
 from simulator.core.errors import InputError
 
-__all__ = ["Explained", "explain"]
+__all__ = ["Explained", "explain", "located"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,21 @@ class Explained:
 
     heading: str
     report: Report
+
+
+def located(folder: Path, point: str) -> tuple[Space, int, str]:
+    """Return the space of a sweep, the index of a point as typed, and the level it was swept at.
+
+    Raises
+    ------
+    InputError
+        If there is no such sweep or point.
+    """
+    manifest = read_manifest(folder)
+    space = load_space(folder / "space.yaml", beside=Path(manifest["file"]).parent)
+    if not (point.isascii() and point.isdecimal() and len(point) < 20 and int(point) < space.size):
+        raise InputError(f"POINT is a whole number from 0 to {space.size - 1}, got {point[:40]!r}")
+    return space, int(point), manifest["level"]
 
 
 def explain(folder: Path, point: str, command: Sequence[str] = ()) -> Explained:
@@ -45,14 +61,11 @@ def explain(folder: Path, point: str, command: Sequence[str] = ()) -> Explained:
     InputError
         If there is no such sweep or point, or the design was refused.
     """
-    manifest = read_manifest(folder)
-    space = load_space(folder / "space.yaml", beside=Path(manifest["file"]).parent)
-    if not point.isdecimal() or int(point) >= space.size:
-        raise InputError(f"POINT is a whole number from 0 to {space.size - 1}, got {point[:40]!r}")
-    settings = space.settings(int(point))
+    space, index, level = located(folder, point)
+    settings = space.settings(index)
     arguments = arguments_of(space, settings)
-    arguments["level"] = manifest["level"]
-    shard = evaluate_shard(space, np.array([int(point)], dtype=np.int64), manifest["level"])
+    arguments["level"] = level
+    shard = evaluate_shard(space, np.array([index], dtype=np.int64), level)
     if shard.tally.refused:
         raise InputError(f"point {point} is no design that can be simulated: {next(iter(shard.tally.refused))}")
     report = simulate(**arguments, command=command)
@@ -62,6 +75,6 @@ def explain(folder: Path, point: str, command: Sequence[str] = ()) -> Explained:
         kept = "keeps" if margin >= 0 else "breaks"
         lines.append(f"  {kept} {constraint.name}: {shown_metric(constraint.metric, value)}, margin {margin:+.1%}")
     lines += [f"  {name} {shown_metric(name, float(shard.metrics[name][0]))}" for name in space.metrics]
-    if manifest["model"] != model_version():
+    if read_manifest(folder)["model"] != model_version():
         lines.append("  the program has changed since the sweep ran: its numbers may differ from those stored")
     return Explained("\n".join(lines) + "\n", report)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,7 +24,7 @@ from workloads.catalog import load_model
 from workloads.formats import load_format
 from workloads.moe import load_routing
 
-__all__ = ["arguments_of", "check_base", "check_value"]
+__all__ = ["arguments_of", "check_base", "check_value", "split_overrides"]
 
 #: What of a run is the name of something, and what finds it.
 _NAMES: Mapping[str, Callable[[str], object]] = {
@@ -58,8 +58,7 @@ def arguments_of(space: Space, settings: Settings) -> dict[str, Any]:
             run[rest] = value
         elif head != "var":
             replaced[path] = value
-    overrides = [f"{path}={text_of(value)}" for path, value in replaced.items()]
-    return {**chosen, **run, "overrides": overrides}
+    return {**chosen, **run, "overrides": _texts(replaced)}
 
 
 def space_derives(space: Space, path: str) -> bool:
@@ -76,7 +75,7 @@ def check_base(
     problems: SpaceProblems,
 ) -> None:
     """Load what the base names, noting what is wrong with it."""
-    of_model, of_profile, of_hardware = _split(overrides)
+    of_model, of_profile, of_hardware = split_overrides(_texts(overrides))
     profile = str(run.get("profile", "ideal"))
     checks: list[tuple[str, Callable[[], object]]] = [
         ("model", lambda: load_model(model, of_model)),
@@ -91,12 +90,25 @@ def check_base(
             problems.add(node.at(tuple(key.split("."))).place, f"base.{key}", _reason(error))
 
 
-def _split(overrides: Mapping[str, Scalar]) -> tuple[list[str], list[str], list[str]]:
-    """Return overrides as text, those of the model, the profile and the hardware apart."""
-    texts = [f"{path}={text_of(value)}" for path, value in overrides.items()]
-    of_model = [text.removeprefix("model.") for text in texts if text.startswith("model.")]
-    of_profile = [text.removeprefix("profile.") for text in texts if text.startswith("profile.")]
-    return of_model, of_profile, [text for text in texts if not text.startswith(("model.", "profile."))]
+class Overrides(NamedTuple):
+    """Replacements as after ``--set``, without the word that says what they are of."""
+
+    model: list[str]
+    profile: list[str]
+    hardware: list[str]
+
+
+def split_overrides(texts: Sequence[str]) -> Overrides:
+    """Return replacements of the model, of the profile and of the hardware apart."""
+    return Overrides(
+        [text.removeprefix("model.") for text in texts if text.startswith("model.")],
+        [text.removeprefix("profile.") for text in texts if text.startswith("profile.")],
+        [text for text in texts if not text.startswith(("model.", "profile."))],
+    )
+
+
+def _texts(overrides: Mapping[str, Scalar]) -> list[str]:
+    return [f"{path}={text_of(value)}" for path, value in overrides.items()]
 
 
 def check_value(
@@ -140,7 +152,7 @@ def _check_on(path: str, value: Scalar, model: str, hardware: str, overrides: Ma
     """Try one value on one base."""
     head = path.partition(".")[0]
     probe = "0" if value is None else text_of(value)
-    of_model, of_profile, of_hardware = _split({**overrides, path: probe})
+    of_model, of_profile, of_hardware = split_overrides(_texts({**overrides, path: probe}))
     try:
         if path == "model":
             load_model(probe)
