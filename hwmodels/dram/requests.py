@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-__all__ = ["PATTERNS", "Mapping", "Requests", "Stream", "parse_mapping"]
+__all__ = ["LAST_ARRIVAL", "PATTERNS", "Mapping", "Requests", "Stream", "parse_mapping"]
 
 #: How a stream walks over its footprint.
 PATTERNS = ("seq", "stride", "random", "chunk", "local", "copy", "multi")
 
-_MIXES = re.compile(r"(?P<one>[01])|p(?P<percent>\d{1,3})|k(?P<reads>\d+):(?P<writes>\d+)")
+#: No request may arrive later: some minutes of a channel's time, with a refresh to simulate every few thousand ticks.
+LAST_ARRIVAL = 1 << 38
+
+_MIXES = re.compile(r"(?P<one>[01])|p(?P<percent>\d{1,3})|k(?P<reads>\d{1,9}):(?P<writes>\d{1,9})")
 _PIECE = re.compile(r"(ro|co|ba|bg|ra|pc|sid)(\d{1,2})")
 
 
@@ -84,8 +87,20 @@ class Stream:
         for name in ("requests", "footprint_blocks", "chunk"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.gap < 0 or self.seed < 0:
-            raise InputError(f"gap and seed must not be negative, got {self.gap} and {self.seed}")
+        for name, most in (
+            ("requests", 1 << 26),
+            ("stride", 1 << 36),
+            ("footprint_blocks", 1 << 62),
+            ("seed", 1 << 64),
+        ):
+            if not 0 <= getattr(self, name) < most:
+                raise InputError(f"{name} must be from 0 to below {most}, got {getattr(self, name)}")
+        if not 0 <= self.gap * (self.requests - 1) <= LAST_ARRIVAL:
+            raise InputError(
+                f"{self.requests} requests with a gap of {self.gap}: the last would arrive after tick {LAST_ARRIVAL}"
+            )
+        if self.writes.startswith("k") and sum(map(int, self.writes[1:].split(":"))) == 0:
+            raise InputError(f"write mix {self.writes!r}: no reads and no writes")
         if self.pattern in ("chunk", "local") and self.chunk > self.footprint_blocks:
             raise InputError(f"chunk {self.chunk} is larger than the footprint of {self.footprint_blocks} blocks")
 

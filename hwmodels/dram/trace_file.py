@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwmodels.dram.requests import Requests
+from hwmodels.dram.requests import LAST_ARRIVAL, Requests
 from simulator.core.errors import SpecError, SpecProblem
 
 __all__ = ["read_requests"]
@@ -38,8 +38,10 @@ def read_requests(path: Path) -> Requests:
             continue
         numbers = [int(word) if word.isdecimal() and len(word) < 19 else -1 for word in words[1:]]
         right = words[0] in _WRITES and len(numbers) in (1, 2) and all(0 <= n < _LARGEST_BLOCK for n in numbers)
-        if not right or (len(numbers) == 2 and numbers[1] < arrival):
-            message = f"expected 'R|W block [arrival]' with arrivals in order, got {line.strip()[:40]!r}"
+        if not right or (len(numbers) == 2 and not arrival <= numbers[1] <= LAST_ARRIVAL):
+            message = (
+                f"expected 'R|W block [arrival]' with arrivals in order up to {LAST_ARRIVAL}, got {line.strip()[:40]!r}"
+            )
             problems.append(SpecProblem(str(path), number, 1, "", message))
             continue
         arrival = numbers[1] if len(numbers) == 2 else arrival

@@ -209,8 +209,8 @@ def test_trace_files_are_requests(tmp_path: Path) -> None:
     assert requests.arrival.tolist() == [0, 5, 5]
     run = simulate(load_dram("ddr4"), Controller(), requests, parse_mapping("ro16-ba2-bg2-co7"))
     assert (run.row_misses, run.row_hits) == (1, 2)
-    path.write_text("R 7 9\nX 8\nR 9 3\nW -1\n")
-    with pytest.raises(SpecError, match=r"(?s)trace\.txt:2:1: .*trace\.txt:3:1: .*trace\.txt:4:1: "):
+    path.write_text(f"R 7 9\nX 8\nR 9 3\nW -1\nR 1 {1 << 39}\n")
+    with pytest.raises(SpecError, match=r"(?s)trace\.txt:2:1: .*trace\.txt:3:1: .*trace\.txt:4:1: .*trace\.txt:5:1: "):
         read_requests(path)
     with pytest.raises(SpecError, match="cannot be read"):
         read_requests(tmp_path / "none.txt")
