@@ -53,9 +53,13 @@ def is_compilable(space: Space, level: str) -> bool:
         return False
     try:
         specs = [load_hardware(name) for name in sorted(names)]
-        return all(len(spec.units) == 1 and as_gpu(spec.device) is not None for spec in specs)
+        every = all(len(spec.units) == 1 and as_gpu(spec.device) is not None for spec in specs)
+        _model(_Key(_Layout(space), 0))  # what else a compiled model may not know
     except UnsupportedError:
         return False
+    except RidgelineError:
+        return every  # the first point is refused, others need not be
+    return every
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,12 +110,7 @@ def load_space(name_or_path: str | Path, beside: Path | None = None) -> Space:
         If no ready-made space is called that.
     """
     path, label = _locate(str(name_or_path))
-    root, found = read_tree(path, label)
-    problems = SpaceProblems(found)
-    if root is None or not isinstance(root.value, dict):
-        if not problems:
-            problems.add(Place(label, 1, 1), "", "expected a mapping of keys to values at the top")
-        raise SpecError(problems)
+    root, problems = _read(path, label)
     beside = path.parent if beside is None else beside
     axes = [_placed(axis, beside) for axis in _axes(root, problems)]
     spec = validate(root, SweepSpec, problems)
@@ -145,12 +140,27 @@ def load_space(name_or_path: str | Path, beside: Path | None = None) -> Space:
         for_each=_for_each(root, spec, axes, problems),
         search=Search(**spec.search.model_dump(by_alias=False)),
     )
-    if axes and space.size > MOST_POINTS:
-        message = f"{float(space.size):.1e} points in all, at most {float(MOST_POINTS):.0e}: thin some axes out"
-        problems.add(root.at(("axes",)).place, "axes", message)
+    _check_size(space, root, problems)
     if problems:
         raise SpecError(sorted(problems, key=lambda p: (p.file, p.line, p.column)))
     return in_compiled_order(space)
+
+
+def _read(path: Path, label: str) -> tuple[Node, SpaceProblems]:
+    """Return the tree of a file and what is wrong with its YAML so far."""
+    root, found = read_tree(path, label)
+    problems = SpaceProblems(found)
+    if root is None or not isinstance(root.value, dict):
+        if not problems:
+            problems.add(Place(label, 1, 1), "", "expected a mapping of keys to values at the top")
+        raise SpecError(problems)
+    return root, problems
+
+
+def _check_size(space: Space, root: Node, problems: SpaceProblems) -> None:
+    if space.size > MOST_POINTS:
+        message = f"{float(space.size):.1e} points in all, at most {float(MOST_POINTS):.0e}: thin some axes out"
+        problems.add(root.at(("axes",)).place, "axes", message)
 
 
 def space_source(name_or_path: str | Path) -> str:

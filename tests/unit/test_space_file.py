@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dse.space.file import load_space
+from dse.space.file import bundled_spaces, load_space
 from dse.space.paths import arguments_of
 from simulator.core.errors import RidgelineError, SpecError
 
@@ -208,3 +208,11 @@ def test_whatever_a_file_says_it_loads_or_is_refused(data: st.DataObject, tmp_pa
         assert str(error)
         return
     space.settings(space.size - 1)
+
+
+def test_the_example_of_the_readme_is_a_space(tmp_path: Path) -> None:
+    readme = (bundled_spaces()["quickstart"].parent / "README.md").read_text(encoding="utf-8")
+    space = load(readme.split("```yaml\n")[1].split("```")[0], tmp_path)
+    assert {axis.name for axis in space.axes} >= {"card", "sms", "profile.launch.mode"}
+    for name, path in bundled_spaces().items():
+        assert load_space(path).name == name
