@@ -26,11 +26,22 @@ class Unit:
     holds: frozenset[str] = frozenset({"weights", "kv"})  # what lies in that memory
     joined: str = "link"  # how the first unit reaches that memory
     runs: frozenset[str] | None = None  # kinds of operator it is given; None: all that it can compute
+    planned: Device | None = None  # what placements ask instead of the device, where that simulates; None: the device
+
+    @property
+    def planner(self) -> Device:
+        """The device as placements ask it, many times for each operator."""
+        return self.device if self.planned is None else self.planned
 
     @property
     def shares_memory(self) -> bool:
         """Whether the memory is another unit's."""
         return self.memory not in ("", self.name)
+
+    def scaled(self, resource: str, factor: float) -> Unit:
+        """Return a unit whose devices have more of a resource."""
+        planned = None if self.planned is None else self.planned.scaled(resource, factor)
+        return replace(self, device=self.device.scaled(resource, factor), planned=planned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +63,7 @@ class System:
 
     def scaled(self, resource: str, factor: float) -> System:
         """Return a system whose devices have more of ``hbm``, ``compute``, ``link`` or ``power``."""
-        return replace(
-            self, units=tuple(replace(unit, device=unit.device.scaled(resource, factor)) for unit in self.units)
-        )
+        return replace(self, units=tuple(unit.scaled(resource, factor) for unit in self.units))
 
 
 def build_system(spec: SystemSpec, level: Level = "analytic") -> System:
@@ -70,6 +79,7 @@ def build_system(spec: SystemSpec, level: Level = "analytic") -> System:
     first = spec.device
     network = spec.network or first.link
     units: list[Unit] = []
+    plans = level == "cycle" and len(spec.units) > 1
     for name, unit in zip(spec.unit_names, spec.units, strict=True):
         links = Network(
             per_node=spec.ranks_per_node if not units else unit.count,
@@ -84,6 +94,7 @@ def build_system(spec: SystemSpec, level: Level = "analytic") -> System:
             Unit(
                 name=name,
                 device=build_device(unit.device, links, level, owns_memory=home is None),
+                planned=build_device(unit.device, links, "analytic", home is None) if plans else None,
                 per_rank=unit.count / spec.units[0].count if spec.placement is not None else 1.0,
                 memory=name if home is None else home.memory,
                 holds=frozenset(unit.holds) if home is None else home.holds,

@@ -44,7 +44,7 @@ class Choices:
         key = (unit, operator)
         if key not in self._costs:
             try:
-                self._costs[key] = self.units[unit].device.cost(self.of_one_device(unit, operator))
+                self._costs[key] = self.units[unit].planner.cost(self.of_one_device(unit, operator))
             except UnsupportedError:
                 self._costs[key] = None
         return self._costs[key]

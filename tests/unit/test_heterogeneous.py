@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import pytest
 
 from hwmodels.catalog import load_hardware
 from hwmodels.kinds import DEVICE_KINDS
+from hwmodels.system import Level, build_system
 from simulator.api.document import SCHEMA
 from simulator.api.report import Report
 from simulator.api.simulate import simulate
@@ -17,6 +19,12 @@ from simulator.api.text import report_text
 from simulator.api.trace import trace_events
 from simulator.cli import main
 from simulator.core.errors import InputError
+from simulator.engine.execution import execute
+from simulator.engine.profile import load_profile
+from simulator.engine.run import plan_step
+from workloads.catalog import load_model
+from workloads.precision import Precision
+from workloads.step import Step
 
 REQUEST = {"input_tokens": 1024, "output_tokens": 1024, "batch": 64}
 
@@ -111,11 +119,17 @@ def test_cache_and_weights_in_memories_apart() -> None:
     assert much.memory.parts_B["weights"] == 0
 
 
-@pytest.mark.parametrize("level", ["roofline", "cycle"])
-def test_other_levels_run(level: str) -> None:
-    report = simulate("llama-3-8b", "duplex", input_tokens=256, output_tokens=2, level=level)  # type: ignore[arg-type]
-    assert report.tpot_s is not None
-    assert report.tpot_s > 0
+def test_levels_place_alike_and_memory_that_computes_agrees() -> None:
+    model, profile, step = load_model("llama-3-8b"), load_profile("ideal"), Step.of((32, 1, 2000))
+    (kernels,) = plan_step(model, step, Precision.of(), profile).stages
+    attention = [launched for launched in kernels if launched.kernel.operator.kind == "attention"]
+    busy_s = {}
+    for level in get_args(Level):
+        run = execute(build_system(load_hardware("duplex"), level), attention)
+        busy_s[level] = {use.name: use.busy_s for use in run.units}
+    assert busy_s["cycle"]["xpu"] == busy_s["analytic"]["xpu"] == 0
+    assert busy_s["cycle"]["pim"] == pytest.approx(busy_s["analytic"]["pim"], rel=0.03)
+    assert max(busy_s["roofline"].values()) < busy_s["analytic"]["pim"]
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
