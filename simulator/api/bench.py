@@ -138,10 +138,26 @@ def dram() -> dict[str, float | int | str]:
     return figures
 
 
+def mapper() -> dict[str, float | int | str]:
+    """The mapper: valid mappings evaluated per second of one core, and a search to proven optimality."""
+    from hwmodels.spatial.mapper.bench import mapper_rates
+
+    rates = mapper_rates()
+    return {
+        "valid_mappings_per_s": rates.valid_per_s,
+        "moves_per_s": rates.moves_per_s,
+        "valid_mappings_per_plain_addition": rates.valid_per_s * _calibration_s() / 1e6,
+        "compiled_over_plain": rates.plain_s * rates.valid_per_s,
+        "proven_search_s": rates.search_s,
+        "proven_search_steps": rates.search_steps,
+    }
+
+
 BENCHES = {
     "dram": Bench("DRAM channels per standard and pattern: cycles and requests per second", dram),
     "cycle": Bench("matrix products of Llama-3 at the cycle level", cycle),
     "startup": Bench("start-up of the command line and a whole simulation", startup),
     "systolic": Bench("a systolic array, stepped and in closed form", systolic),
+    "mapper": Bench("the mapper: mappings evaluated per second, and a search to the optimum", mapper),
     "step": Bench("one step of Llama-3-70B at the analytic level", step),
 }

@@ -15,6 +15,7 @@ KINDS = {
     "pim": "command programs on memory that computes: cycles, commands",
     "systolic": "layers on systolic arrays: cycles, utilisation, words of each scratchpad",
     "mapping": "mappings of loop nests: words at every level, cycles, energy",
+    "mapping-search": "the mapper against the best mappings of timeloop-mapper",
 }
 
 

@@ -19,7 +19,7 @@ from simulator.core.names import suggest
 from simulator.validation.table import Kind, Row, Table, parse_rows, read_table
 from workloads.einsum import Einsum, parse_einsum
 
-__all__ = ["MappingMismatch", "MappingReplay", "machines_beside", "replay_mapping"]
+__all__ = ["MappingMismatch", "MappingReplay", "einsum_text", "machines_beside", "replay_mapping"]
 
 _RANKS = ("B", "M", "N", "K")
 _LEVELS = ("RF", "GB", "DRAM")
@@ -107,7 +107,7 @@ def replay_mapping(path: Path, machines_path: Path | None = None) -> MappingRepl
     rows = parse_rows(table, _kinds(table))
     where = machines_beside(path) if machines_path is None else machines_path
     machines = load_machines(where)
-    text = _einsum_text(machines, where)
+    text = einsum_text(machines, where)
     mismatches, unfit = [], []
     for row in rows:
         cost = _cost(row, text, machines)
@@ -133,7 +133,7 @@ def _kinds(table: Table) -> dict[str, Kind]:
     return {name: needed.get(name, Kind.FREE) for name in table.header}
 
 
-def _einsum_text(machines: MachineFile, path: Path) -> str:
+def einsum_text(machines: MachineFile, path: Path) -> str:
     """Return the einsum of the file's tensors, the columns' own or an error."""
     tensors = machines.tensors
     known = set(tensors) == set(_TENSORS) and all(set(ranks) <= set(_RANKS) and ranks for ranks in tensors.values())

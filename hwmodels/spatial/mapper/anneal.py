@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hwmodels.spatial.mapper.branch import BRANCH_SOURCES, EVALUATED, Best, beats, cost, objective
+from hwmodels.spatial.mapper.branch import BRANCH_SOURCES, EVALUATED, Best, beats, cost, note, objective
 from hwmodels.spatial.mapper.space import CAPACITY, RELEVANT
 from hwmodels.spatial.nest import FILLS, READS, UPDATES, block_extents, count_words, footprint
 from simulator.core.jit import kernel_jit
 
 __all__ = ["ROUND", "State", "anneal", "new_state"]
 
-_compiled = kernel_jit([*BRANCH_SOURCES, Path(__file__)])
+_compiled = kernel_jit([*BRANCH_SOURCES, Path(__file__)], allocates=False)
 
 #: Moves from hot to cold; the next round starts from the best state, less hot.
 ROUND = 20_000
@@ -153,12 +153,15 @@ def _move(problem: Any, space: Any, choices: Any, primes: Any, state: State) -> 
     if kind < _LOOPS:
         rank, other = random.randrange(ranks), random.randrange(levels)
         prime = primes[rank, random.randrange(primes.shape[1])]
-        movable = space.fixed[level, rank] == 0 and space.fixed[other, rank] == 0 and level != other
-        if prime == 0 or not movable or state.temporal[level, rank] % prime > 0:
+        if prime == 0 or space.fixed[other, rank] > 0:
             return False
-        state.temporal[level, rank] //= prime
-        state.temporal[other, rank] *= prime
-        return True
+        for _ in range(levels):  # the next level that has the factor
+            level = (level + 1) % levels
+            if level != other and space.fixed[level, rank] == 0 and state.temporal[level, rank] % prime == 0:
+                state.temporal[level, rank] //= prime
+                state.temporal[other, rank] *= prime
+                return True
+        return False
     if kind < _SPREADS:
         first, last = space.spread_start[level], space.spread_start[level + 1]
         if last - first < 2:
@@ -178,15 +181,6 @@ def _move(problem: Any, space: Any, choices: Any, primes: Any, state: State) -> 
 
 
 @_compiled
-def _note(problem: Any, kept: Any, state: State, energy_J: float, cycles: float, best: Best) -> None:
-    best.value[:] = objective(problem, energy_J, cycles)
-    best.temporal[:] = state.temporal
-    best.order[:] = state.order
-    best.spatial[:] = state.spatial
-    best.kept[:] = kept
-
-
-@_compiled
 def _begin(problem: Any, space: Any, choices: Any, state: State) -> bool:
     """Put all loops outermost and spread nothing that is not asked for; False if no such state fits."""
     state.temporal[:] = 1
@@ -194,7 +188,8 @@ def _begin(problem: Any, space: Any, choices: Any, state: State) -> bool:
         row = space.spread_start[level + 1] - 1  # the smallest product
         if row < space.spread_start[level]:
             return False
-        state.spatial[level] = space.spreads[row]
+        for rank in range(state.temporal.shape[1]):
+            state.spatial[level, rank] = space.spreads[row, rank]
     for rank in range(state.temporal.shape[1]):
         if not _refit(problem, space, state, rank):
             return False
@@ -240,7 +235,7 @@ def anneal(
     _copy(state, top)
     _, energy_J, cycles = _evaluate(problem, space, choices[state.kept[0]], state)
     if beats(problem, energy_J, cycles, best):
-        _note(problem, choices[state.kept[0]], state, energy_J, cycles, best)
+        note(problem, (state.temporal, state.order, state.spatial), choices[state.kept[0]], energy_J, cycles, best)
     here, hot = math.log(objective(problem, energy_J, cycles)[0]), _HOT if first else _WARM
     temperature = hot
     for move in range(ROUND):
@@ -259,5 +254,5 @@ def anneal(
             here = value
             _copy(state, tried)
             if beats(problem, energy_J, cycles, best):
-                _note(problem, kept, tried, energy_J, cycles, best)
+                note(problem, (tried.temporal, tried.order, tried.spatial), kept, energy_J, cycles, best)
                 _copy(top, tried)

@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 BRANCH_SOURCES = [*SOURCES, Path(__file__)]
-_compiled = kernel_jit(BRANCH_SOURCES)
+_compiled = kernel_jit(BRANCH_SOURCES, allocates=False)
 
 #: What the kernels count, by index: mappings evaluated in full, and partial ones that a bound excluded.
 EVALUATED, EXCLUDED = 0, 1
@@ -153,6 +153,20 @@ def beats(problem: Any, energy_J: float, cycles: float, best: Best) -> bool:
 
 
 @_compiled
+def note(problem: Any, mapping: tuple[Any, Any, Any], kept: Any, energy_J: float, cycles: float, best: Best) -> None:
+    """Make a mapping (temporal, order, spatial) the best so far."""
+    temporal, order, spatial = mapping
+    best.value[0], best.value[1] = objective(problem, energy_J, cycles)
+    for level in range(kept.shape[0]):
+        for rank in range(temporal.shape[1]):
+            best.temporal[level, rank] = temporal[level, rank]
+            best.order[level, rank] = order[level, rank]
+            best.spatial[level, rank] = spatial[level, rank]
+        for tensor in range(kept.shape[1]):
+            best.kept[level, tensor] = kept[level, tensor]
+
+
+@_compiled
 def start(problem: Any, space: Any, walk: Walk, room: Any, floors: Any) -> tuple[float, float]:
     """Stand before the first choice; return the objective that no mapping with the walk's kept tensors undercuts."""
     begin(problem, walk)
@@ -230,8 +244,5 @@ def _compare(problem: Any, walk: Walk, best: Best) -> None:
     units = float(walk.instances[levels])
     energy_J, cycles = cost(problem, walk.words[READ, levels], walk.words[WRITTEN, levels], walk.instances, units)
     if beats(problem, energy_J, cycles, best):
-        best.value[:] = objective(problem, energy_J, cycles)
-        best.temporal[:] = walk.ranks[TEMPORAL, :levels]
-        best.order[:] = walk.ranks[ORDER, :levels]
-        best.spatial[:] = walk.ranks[SPATIAL, :levels]
-        best.kept[:] = walk.kept
+        mapping = walk.ranks[TEMPORAL], walk.ranks[ORDER], walk.ranks[SPATIAL]
+        note(problem, mapping, walk.kept, energy_J, cycles, best)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hwmodels.spatial.mapper.branch import Best
     from hwmodels.spatial.mapper.walk import Walk
 
-__all__ = ["DEFAULT_BUDGET", "MappingSearch", "Progress", "best_mapping"]
+__all__ = ["DEFAULT_BUDGET", "MappingSearch", "Progress", "best_mapping", "prime_table"]
 
 #: Steps of a search: mappings evaluated and partial ones excluded.
 DEFAULT_BUDGET = 4_000_000
@@ -192,7 +192,7 @@ def _anneal(search: _Search) -> None:
     levels, ranks = search.space.fixed.shape
     tensors = search.choices.shape[2]
     current, tried, top = (new_state(levels, ranks, tensors) for _ in range(3))
-    primes = _primes(search.problem)
+    primes = prime_table(search.problem)
     idle = 0
     for number in range(max(1, search.task.budget // (_ANNEALED * ROUND))):
         before = float(search.best.value[0])
@@ -241,7 +241,7 @@ def _branch(search: _Search) -> tuple[bool, float]:
     return tuple(bounds[left[0]]) >= tuple(best.value), float(bounds[left[0], 0])
 
 
-def _primes(problem: Problem) -> NDArray[np.int64]:
+def prime_table(problem: Problem) -> NDArray[np.int64]:
     """Return the prime divisors of each bound, then zeros."""
     found = [sorted(set(prime_factors(int(bound)))) for bound in problem.bounds]
     table = np.zeros((len(found), max(1, *map(len, found))), np.int64)

@@ -7,6 +7,7 @@ block where it is. Of the orders of a level, a search therefore needs those alon
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -35,6 +36,12 @@ OBJECTIVES = ("edp", "energy", "cycles")
 
 #: Ranks longer than 1; orders are tabled for every subset of them.
 _MOST_RANKS = 10
+
+#: Longest rank: its factors are found by trial.
+_LONGEST = 2**32
+
+#: Ways to fill one axis of an array, and ways to keep tensors, that are tabled.
+_MOST_ROWS = 200_000
 
 #: Ways to fill an array that are tabled; with more, only full ones are, and the search is no longer exhaustive.
 _MOST_SPREADS = 2_000_000
@@ -101,11 +108,16 @@ def problem_of(einsum: Einsum, machine: NestMachine, objective: str) -> tuple[Pr
     Raises
     ------
     UnsupportedError
-        If the einsum has too many ranks.
+        If the einsum has too many ranks, or too long ones.
     """
     ranks = [rank for rank, bound in einsum.bounds.items() if bound > 1] or list(einsum.bounds)[:1]
     if len(ranks) > _MOST_RANKS:
         raise UnsupportedError(f"{len(ranks)} ranks longer than 1: the mapper takes up to {_MOST_RANKS}; merge some")
+    for rank in ranks:
+        if einsum.bounds[rank] > _LONGEST:
+            raise UnsupportedError(
+                f"rank {rank} has bound {einsum.bounds[rank]}, the mapper takes up to 2^32: split it"
+            )
     indices = [[[pair for pair in index if pair[0] in ranks] for index in t.indices] for t in einsum.tensors]
     skipping = [{rank for index in tensor for rank, step in index if step > 1} for tensor in indices]
     alone = [{index[0][0] for index in tensor if len(index) == 1} for tensor in indices]
@@ -237,6 +249,10 @@ def _vectors(allowed: Sequence[Sequence[int]], most: int) -> NDArray[np.int64]:
     rows: list[tuple[tuple[int, ...], int]] = [((), 1)]
     for values in allowed:
         rows = [((*row, value), size * value) for row, size in rows for value in values if size * value <= most]
+        if len(rows) > _MOST_ROWS:
+            raise UnsupportedError(
+                f"more than {_MOST_ROWS} ways to fill {most} instances: name the ranks to spread (spatial_ranks)"
+            )
     return np.array([row for row, _ in rows], np.int64).reshape(-1, len(allowed))
 
 
@@ -250,5 +266,9 @@ def keep_choices(tensors: Sequence[str], rules: Sequence[LevelConstraint]) -> ND
     for rule in rules[1:]:
         free = (True, False)
         choices.append([(True,) if t in rule.keep else (False,) if t in rule.bypass else free for t in tensors])
-    rows = list(itertools.product(*itertools.chain.from_iterable(choices)))
+    flat = list(itertools.chain.from_iterable(choices))
+    ways = math.prod(map(len, flat))
+    if ways > _MOST_ROWS:
+        raise UnsupportedError(f"{ways} ways to keep tensors: say of some levels which they keep and which pass by")
+    rows = list(itertools.product(*flat))
     return np.array(rows, np.bool_).reshape(-1, len(rules), len(tensors))

@@ -34,7 +34,7 @@ __all__ = [
 
 register_formulas()
 SOURCES = [Path(__file__), Path(nest.__file__)]
-_compiled = kernel_jit(SOURCES)
+_compiled = kernel_jit(SOURCES, allocates=False)
 
 #: Columns of ``choice``: row of the spread, row of the order, one past the last such row, 1 before the first block.
 _SPREAD, _ORDER, _ORDERS, _FRESH = 0, 1, 2, 3
@@ -85,8 +85,9 @@ def new_walk(levels: int, ranks: int, tensors: int, most_divisors: int) -> Walk:
 def begin(problem: Any, walk: Walk) -> None:
     """Stand before the first choice: the outermost level has everything."""
     walk.ranks[:] = 1
-    walk.ranks[BLOCKS, 0] = problem.bounds
-    walk.ranks[ORDER] = np.arange(walk.ranks.shape[2])
+    for rank in range(walk.ranks.shape[2]):
+        walk.ranks[BLOCKS, 0, rank] = problem.bounds[rank]
+        walk.ranks[ORDER, :, rank] = rank
     walk.words[:] = 0
     walk.instances[0] = 1
     walk.points[0] = 1
