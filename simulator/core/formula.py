@@ -17,9 +17,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: Every function marked ``@formula``, in order of definition.
 FORMULAS: list[Callable[..., Any]] = []
 
-#: Options of every compiled kernel. ``fastmath=True`` would make ``isnan(nan)`` False and the default error model
-#: raises on a division by zero in the middle of a vector loop; this subset keeps NaN and infinity honest.
-HOUSE_JIT: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+#: Options of every compiled kernel. No fast-math at all: compiled and plain Python then round every sum, product and
+#: quotient alike, so that what just fills a whole number of tiles or waves does so in both (a product with a reciprocal
+#: or a fused multiply-add in one of them made one wave more of it, in one design in two hundred). The default error
+#: model would raise on a division by zero in the middle of a vector loop.
+HOUSE_JIT: dict[str, Any] = {"error_model": "numpy"}
 
 _registered: set[int] = set()
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from dse.batch import COLUMNS, METRICS, BatchModel, column_name
 from hwmodels.device import RESOURCES
+from hwmodels.system import build_system
+from simulator.api.phases import run_phases
 from simulator.api.report import Report
 from simulator.api.simulate import prepare, simulate
 from simulator.core.errors import RidgelineError
@@ -142,6 +144,18 @@ def test_a_batch_equals_simulations(space: tuple[tuple[str, str, dict[str, Any]]
                 alone,
                 changes,
             )
+
+
+def test_waves_that_are_just_full_are_so_in_both() -> None:
+    """Over all counts of SMs some fill whole waves: rounding anywhere would make one wave more of them."""
+    asked: dict[str, Any] = {"batch": 33, "tp": 2, "dp": 4, "ep": 8, "routing": "zipf:1.0", "output_tokens": 1}
+    sms = np.arange(100, 200)
+    found = BatchModel(*prepare("mixtral-8x7b", "h100x8", **asked), ["sms"]).evaluate({"sms": sms.astype(float)})
+    for point, count in enumerate(sms):
+        setup, spec = prepare("mixtral-8x7b", "h100x8", **asked, overrides=[f"sms={count}"])
+        prefill, _ = run_phases(setup, build_system(spec))
+        assert prefill is not None
+        assert found["ttft_s"][point] == pytest.approx(prefill.time_s, rel=TOLERANCE), count
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])
