@@ -18,11 +18,20 @@ def _sweep() -> dict[str, float | int | str]:
     return sweep_rates()
 
 
+def _serve() -> dict[str, float | int | str]:
+    from simulator.serving.bench import serve_rates
+
+    return serve_rates()
+
+
 def _benches() -> dict[str, Bench]:
     """Return every bench by name; those of layers above the simulator's own are added here."""
     from simulator.api.bench import BENCHES, Bench
 
-    return BENCHES | {"sweep": Bench("points of a design space per second and core, over a NumPy roofline", _sweep)}
+    return BENCHES | {
+        "serve": Bench("an hour of requests on eight GPUs: requests per processor second, memory", _serve),
+        "sweep": Bench("points of a design space per second and core, over a NumPy roofline", _sweep),
+    }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from simulator.serving.kernel_cost import part, uniform
 from simulator.serving.kernel_memory import blocks_of, donate, release
 from simulator.serving.kernel_queue import leave, remaining
 from simulator.serving.kernel_route import place_request
-from simulator.serving.kernel_series import spread
+from simulator.serving.kernel_series import bin_of, spread
 from simulator.serving.layout import (
     ACCEPTED_AT,
     ARRIVED,
@@ -273,13 +273,22 @@ def account(
     y[server + BUSY_S] += taken
     y[server + ENERGY] += y[server + STEP_J]
     y[server + IDLE_SINCE] = now
+    waiting = n[server + WAITING]
+    row = bin_of(n, y, now)
+    y[row + S_MADE] += made
+    y[row + S_PROMPT] += prompt
+    if bin_of(n, y, start) == row:
+        y[row + S_ENERGY] += y[server + STEP_J]
+        y[row + S_BUSY] += taken
+        y[row + S_RUNNING] += sequences * taken
+        y[row + S_WAITING] += waiting * taken
+        y[row + S_BLOCKS] += blocks * taken
+        return
     spread(n, y, S_ENERGY, start, now, y[server + STEP_J])
     spread(n, y, S_BUSY, start, now, taken)
     spread(n, y, S_RUNNING, start, now, sequences * taken)
-    spread(n, y, S_WAITING, start, now, n[server + WAITING] * taken)
+    spread(n, y, S_WAITING, start, now, waiting * taken)
     spread(n, y, S_BLOCKS, start, now, blocks * taken)
-    spread(n, y, S_MADE, now, now, made)
-    spread(n, y, S_PROMPT, now, now, prompt)
 
 
 @part

@@ -12,7 +12,7 @@ from simulator.serving.layout import (
     Integers,
 )
 
-__all__ = ["spread"]
+__all__ = ["bin_of", "spread"]
 
 
 @part
@@ -28,18 +28,25 @@ def fold(n: Integers, y: Floats) -> None:
 
 
 @part
+def bin_of(n: Integers, y: Floats, moment: float) -> int:
+    """Return the row of the bin that holds a moment."""
+    while moment >= y[BIN_S] * SERIES_BINS:
+        fold(n, y)
+    return n[SERIES_AT] + int(moment / y[BIN_S]) * SERIES_SIZE
+
+
+@part
 def spread(n: Integers, y: Floats, column: int, start: float, end: float, amount: float) -> None:
     """Add an amount, evenly over the bins between two moments."""
-    while end >= y[BIN_S] * SERIES_BINS:
-        fold(n, y)
-    width = y[BIN_S]
-    at = n[SERIES_AT] + column
-    first, last = int(start / width), int(end / width)
+    last = bin_of(n, y, end)
+    first = bin_of(n, y, start)
     if first == last or end <= start:
-        y[at + last * SERIES_SIZE] += amount
+        y[last + column] += amount
         return
+    width = y[BIN_S]
     rate = amount / (end - start)
-    y[at + first * SERIES_SIZE] += rate * ((first + 1) * width - start)
-    for i in range(first + 1, last):
-        y[at + i * SERIES_SIZE] += rate * width
-    y[at + last * SERIES_SIZE] += rate * (end - last * width)
+    number = (first - n[SERIES_AT]) // SERIES_SIZE
+    y[first + column] += rate * ((number + 1) * width - start)
+    for row in range(first + SERIES_SIZE, last, SERIES_SIZE):
+        y[row + column] += rate * width
+    y[last + column] += rate * (end - (last - n[SERIES_AT]) // SERIES_SIZE * width)
