@@ -16,6 +16,7 @@ KINDS = {
     "systolic": "layers on systolic arrays: cycles, utilisation, words of each scratchpad",
     "mapping": "mappings of loop nests: words at every level, cycles, energy",
     "mapping-search": "the mapper against the best mappings of timeloop-mapper",
+    "serving": "requests and points of servers and of other serving simulators: TTFT, TPOT, E2E",
 }
 
 

@@ -179,7 +179,7 @@ def emit(n: Integers, y: Floats, server: int, slot: int, now: float, usual_bin: 
     if n[server + QUERIES] > 1 and n[slot + MADE] > 0 and n[slot + NEW] > 1:
         draw = uniform(n[SEED], n[slot + NUMBER], n[slot + MADE])
         shares = n[server + TABLES] + n[n[server + TABLES] + ACCEPTED_AT]
-        while made < n[server + QUERIES] and draw > y[shares + made]:
+        while made < n[slot + NEW] and draw > y[shares + made]:
             made += 1
         made = min(made, n[slot + OUTPUT] - n[slot + MADE])
     if n[slot + MADE] == 0:

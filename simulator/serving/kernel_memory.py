@@ -281,15 +281,19 @@ def missing(n: Integers, y: Floats, server: int, key: int, blocks: int) -> tuple
     if blocks <= 0:
         return 0, 0
     node = find(n, y, server, key)
-    unused = n[node + RESIDENT] if n[node + USERS] == 0 else 0
+    unused = min(n[node + RESIDENT], blocks) if n[node + USERS] == 0 else 0
     return max(blocks - n[node + RESIDENT], 0), unused
 
 
 @part
-def borrow(n: Integers, y: Floats, server: int, slot: int, key: int, column: int) -> None:
-    """Use a node, so that it cannot be evicted."""
+def borrow(n: Integers, y: Floats, server: int, slot: int, key: int, blocks: int, column: int) -> None:
+    """Use the first ``blocks`` of a node, so that they cannot be evicted; give up those behind that nobody uses."""
     node = find(n, y, server, key)
     pin(n, y, server, node)
+    if n[node + USERS] == 1 and n[node + RESIDENT] > blocks:
+        n[server + FREE] += n[node + RESIDENT] - blocks
+        n[server + HOST_FREE] += n[node + HOSTED]
+        n[node + RESIDENT], n[node + HOSTED] = blocks, 0
     n[slot + column] = node
 
 

@@ -81,6 +81,7 @@ from simulator.serving.layout import (
     SESSION_NODE,
     SOURCE,
     SOURCE_BLOCKS,
+    SOURCE_OWN,
     STARTED,
     STEP_J,
     STEP_S,
@@ -196,7 +197,8 @@ def settle_transfer(n: Integers, y: Floats, server: int, slot: int, now: float) 
     end = start + y[source + LINK_LATENCY] + move_s
     y[source + LINK_FREE] = end
     y[slot + READY] = max(y[slot + READY], end)
-    push_transfer(n, y, source, slot, end)
+    push_transfer(n, y, source, n[slot + SOURCE_OWN], end)
+    n[slot + SOURCE] = -1
 
 
 @part
@@ -239,9 +241,9 @@ def admit_one(n: Integers, y: Floats, server: int, slot: int, now: float, budget
 def take_prefix(n: Integers, y: Floats, server: int, slot: int, shared: int, own: int, wanted: int, now: float) -> int:
     """Use cached blocks of the group and the session, and make room; return how many come back from host memory."""
     if shared > 0:
-        borrow(n, y, server, slot, n[slot + GROUP], GROUP_NODE)
+        borrow(n, y, server, slot, n[slot + GROUP], shared, GROUP_NODE)
     if own > 0:
-        borrow(n, y, server, slot, n[slot + SESSION], SESSION_NODE)
+        borrow(n, y, server, slot, n[slot + SESSION], own, SESSION_NODE)
     evict(n, y, server, wanted, now, True)
     back = 0
     if shared > 0:

@@ -19,12 +19,14 @@ from simulator.serving.layout import (
     DONE,
     FIRST,
     FIRST_SERVER,
+    FREE,
     FREE_SLOT,
     GAPS,
     GROUP,
     GROUP_NODE,
     GROUP_TOKENS,
     HEAD,
+    HELD,
     HITS,
     INPUT,
     INSIDE,
@@ -34,7 +36,6 @@ from simulator.serving.layout import (
     NEVER,
     NEW,
     NEXT_AT,
-    NEXT_SENT,
     NOW,
     NUMBER,
     NUMBERED,
@@ -49,10 +50,11 @@ from simulator.serving.layout import (
     QUEUED,
     READY,
     SCHEDULED,
-    SENT_AT,
+    SENT_COUNT,
     SENT_FIRST,
-    SENT_LAST,
     SENT_NEXT,
+    SENT_RING,
+    SENT_SIZE,
     SERVER,
     SESSION,
     SESSION_NODE,
@@ -68,11 +70,11 @@ from simulator.serving.layout import (
 
 __all__ = [
     "dequeue",
+    "end_transfer",
     "enqueue",
     "first_waiting",
     "leave",
     "open_slot",
-    "pop_transfer",
     "push_transfer",
     "remaining",
     "wake",
@@ -171,27 +173,24 @@ def dequeue(n: Integers, y: Floats, server: int, slot: int) -> None:
 
 
 @part
-def push_transfer(n: Integers, y: Floats, source: int, slot: int, end: float) -> None:
-    """Note a transfer that ends last of those on a server's link."""
-    y[slot + SENT_AT], n[slot + NEXT_SENT] = end, -1
-    last = n[source + SENT_LAST]
-    if last < 0:
-        n[source + SENT_FIRST] = slot
-        y[source + SENT_NEXT] = end
-    else:
-        n[last + NEXT_SENT] = slot
-    n[source + SENT_LAST] = slot
+def push_transfer(n: Integers, y: Floats, source: int, blocks: int, end: float) -> None:
+    """Note a transfer, the last of those on a server's link, and the blocks that are free when it ends."""
+    size = n[source + SENT_SIZE]
+    if n[source + SENT_COUNT] == size:  # more than all servers run: the oldest must have ended long ago
+        end_transfer(n, y, source)
+    at = n[source + SENT_RING] + 2 * ((n[source + SENT_FIRST] + n[source + SENT_COUNT]) % size)
+    y[at], n[at + 1] = end, blocks
+    n[source + SENT_COUNT] += 1
+    y[source + SENT_NEXT] = y[n[source + SENT_RING] + 2 * n[source + SENT_FIRST]]
 
 
 @part
-def pop_transfer(n: Integers, y: Floats, source: int) -> int:
-    """Take the transfer that ends first off a server's link."""
-    slot = n[source + SENT_FIRST]
-    after = n[slot + NEXT_SENT]
-    n[source + SENT_FIRST] = after
-    if after < 0:
-        n[source + SENT_LAST] = -1
-        y[source + SENT_NEXT] = NEVER
-    else:
-        y[source + SENT_NEXT] = y[after + SENT_AT]
-    return slot
+def end_transfer(n: Integers, y: Floats, source: int) -> None:
+    """Take the transfer that ends first off a server's link and free its blocks."""
+    ring, first = n[source + SENT_RING], n[source + SENT_FIRST]
+    blocks = n[ring + 2 * first + 1]
+    n[source + HELD] -= blocks
+    n[source + FREE] += blocks
+    n[source + SENT_FIRST] = (first + 1) % n[source + SENT_SIZE]
+    n[source + SENT_COUNT] -= 1
+    y[source + SENT_NEXT] = y[ring + 2 * n[source + SENT_FIRST]] if n[source + SENT_COUNT] > 0 else NEVER

@@ -7,7 +7,7 @@ from simulator.serving.kernel_cost import kernel, part
 from simulator.serving.kernel_finish import complete, idle_until, write_row
 from simulator.serving.kernel_memory import forget_all, release
 from simulator.serving.kernel_plan import plan, send_back
-from simulator.serving.kernel_queue import dequeue, first_waiting, leave, open_slot, pop_transfer, remaining, wake
+from simulator.serving.kernel_queue import dequeue, end_transfer, first_waiting, leave, open_slot, remaining, wake
 from simulator.serving.kernel_route import place_request
 from simulator.serving.kernel_series import spread
 from simulator.serving.layout import (
@@ -118,10 +118,7 @@ def arrive(n: Integers, y: Floats, row: int, now: float) -> None:
 @part
 def transfer_ended(n: Integers, y: Floats, source: int, now: float) -> None:
     """Free the blocks that a server has held for a transfer, and let it go on where it waits for memory."""
-    slot = pop_transfer(n, y, source)
-    n[source + HELD] -= n[slot + SOURCE_OWN]
-    n[source + FREE] += n[slot + SOURCE_OWN]
-    n[slot + SOURCE] = -1
+    end_transfer(n, y, source)
     wake(n, y, source, now)
 
 

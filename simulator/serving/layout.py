@@ -101,7 +101,6 @@ A_TIME, A_INPUT, A_OUTPUT, A_PRIORITY, A_SESSION, A_GROUP, A_GROUP_TOKENS, ARRIV
     SOURCE,  # the server that still holds its blocks for a transfer; -1: none
     SOURCE_BLOCKS,  # of the whole prompt, to be moved
     SOURCE_OWN,  # of those, what its own blocks are and only then free again
-    NEXT_SENT,  # the transfer after its own on the same link
     NEW,  # tokens it brings to the step being run
     HITS,  # prompt tokens found in the prefix cache
     PREEMPTED,
@@ -115,9 +114,8 @@ A_TIME, A_INPUT, A_OUTPUT, A_PRIORITY, A_SESSION, A_GROUP, A_GROUP_TOKENS, ARRIV
     LAST,
     READY,
     PROMPT_S,  # time of the steps with its prompt
-    SENT_AT,  # end of its transfer
     GAPS,  # counts of gaps between its tokens by bin, two to a word
-) = range(34)
+) = range(32)
 GAP_BINS = 96
 SLOT_SIZE = GAPS + GAP_BINS // 2
 
@@ -162,8 +160,10 @@ FINE_PER_OCTAVE = 40
     HOST_OLDEST,
     HOST_NEWEST,
     FREE_NODE,
-    SENT_FIRST,  # ends of the list of transfers
-    SENT_LAST,
+    SENT_RING,  # transfers on its link in order: where they lie, how many there is room for, the first, how many
+    SENT_SIZE,
+    SENT_FIRST,
+    SENT_COUNT,
     PLACES,  # of a static batch
     STEPS,
     MIXED_STEPS,
@@ -177,7 +177,7 @@ FINE_PER_OCTAVE = 40
     SEQUENCE_STEPS,  # sum of the sequences over steps
     PEAK_BLOCKS,
     HEAD,  # of the queues, one per class of priority
-) = range(48)
+) = range(50)
 TAIL = HEAD + PRIORITIES
 # Then seconds, watts and joules.
 (

@@ -103,6 +103,7 @@ def new_memory(cluster: Cluster, kinds: tuple[Server, ...], tables: tuple[Memory
         "lists": sum(s.sequences + 1 for s, _ in servers),
         "nodes": sum(remembered) * layout.NODE_SIZE,
         "hash": sum(hashed),
+        "rings": len(servers) * 2 * _transfers(cluster),
         "faults": (len(cluster.faults) + 1) * layout.FAULT_SIZE,
         "arrivals": ARRIVALS * layout.ARRIVAL_SIZE,
         "results": (_RESULTS + max(s.sequences for s, _ in servers) + 2) * layout.RESULT_SIZE,
@@ -146,6 +147,8 @@ def new_memory(cluster: Cluster, kinds: tuple[Server, ...], tables: tuple[Memory
         n[at + layout.TABLE], n[at + layout.TABLE_MASK] = places["hash"], hashed[row] - 1
         n[places["hash"] : places["hash"] + hashed[row]] = -1
         places["hash"] += hashed[row]
+        n[at + layout.SENT_RING], n[at + layout.SENT_SIZE] = places["rings"], _transfers(cluster)
+        places["rings"] += 2 * _transfers(cluster)
         n[at + layout.FREE_NODE] = _chain(n, places["nodes"], remembered[row], layout.NODE_SIZE, layout.YOUNGER, -1)
         places["nodes"] += remembered[row] * layout.NODE_SIZE
     faults = sorted(cluster.faults, key=lambda fault: fault.time_s)
@@ -154,6 +157,13 @@ def new_memory(cluster: Cluster, kinds: tuple[Server, ...], tables: tuple[Memory
         at = places["faults"] + row * layout.FAULT_SIZE
         memory.y[at : at + layout.FAULT_SIZE] = fault.time_s, fault.server, fault.factor
     return grown(memory)
+
+
+def _transfers(cluster: Cluster) -> int:
+    """Return the room for transfers on one link: more than all servers together can run."""
+    if all(role == "both" for _, role in cluster.servers):
+        return 1
+    return 2 * sum(server.sequences for server, _ in cluster.servers) + 16
 
 
 def _chain(n: Integers, at: int, count: int, size: int, field: int, last: int) -> int:
@@ -213,7 +223,7 @@ def _fill_server(memory: Memory, at: int, server: Server) -> None:
     ):
         memory.n[at + field] = value
     nowhere = (layout.OLDEST, layout.NEWEST, layout.HOST_OLDEST, layout.HOST_NEWEST)
-    for field in (*nowhere, layout.FREE_NODE, layout.SENT_FIRST, layout.SENT_LAST):
+    for field in (*nowhere, layout.FREE_NODE):
         memory.n[at + field] = -1
     memory.n[at + layout.HEAD : at + layout.TAIL + layout.PRIORITIES] = -1
     for field, number in (

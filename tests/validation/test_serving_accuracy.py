@@ -1,0 +1,46 @@
+"""Serving against real vLLM runs, published points and other simulators; on data that may be read, not committed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from simulator.cli import main
+from simulator.validation.serving.golden import compare_golden
+from simulator.validation.serving.points import compare_points
+from simulator.validation.serving.vllm_runs import compare_runs
+
+pytestmark = pytest.mark.shared_data
+
+
+def test_vllm_runs_keep_their_limits(shared_data) -> None:
+    replay = compare_runs(shared_data / "measured" / "llmservingsim_vllm_requests.csv")
+    judged = [c for c in replay.comparisons if c.limit is not None]
+    assert len(judged) >= 6
+    assert not replay.unusable
+    assert {c.figure: c.error for c in judged if not c.met} == {}
+
+
+@pytest.mark.slow
+def test_serving_points_are_all_accounted_for(shared_data) -> None:
+    replay = compare_points(shared_data / "measured" / "aiconfigurator_e2e_serving.csv", most=1)
+    compared = {f["metric"]: f["n"] for f in replay.families if f["family"] == "all"}
+    families = len([f for f in replay.families if f["family"] != "all" and f["metric"] == "TPOT"])
+    assert compared["TPOT"] == compared["TTFT"] == families
+    assert sum(replay.unusable.values()) > 3000  # disaggregated rows, devices and models that are not there
+    assert all(reason for reason in replay.unusable)
+
+
+def test_splitwise_s_own_step_times_give_its_simulator_s_latencies(shared_data) -> None:
+    replay = compare_golden(shared_data / "golden" / "serving_golden_splitwise.csv")
+    assert len(replay.comparisons) == 18
+    assert max(abs(c.error) for c in replay.comparisons) < 0.12
+
+
+@pytest.mark.slow
+def test_vidur_s_scenarios_are_shown_side_by_side(shared_data, capsys) -> None:
+    assert main(["replay", "serving", str(shared_data / "golden" / "serving_golden_vidur.csv"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {c["run"][:2] for c in document["comparisons"]} == {"V1", "V2", "V3", "V4", "V5"}
+    assert all(c["limit"] is None for c in document["comparisons"])
