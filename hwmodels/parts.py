@@ -139,6 +139,11 @@ class DeviceSpec(SpecRecord):
         """Area of what is modelled, by component; empty where the specification does not say."""
         return {}
 
+    @property
+    def operand_Bps(self) -> float:
+        """Bytes per second that what computes can be given out of the memory; more than leave it where it computes."""
+        return self.hbm.bandwidth_Bps
+
     @abstractmethod
     def peak_flops(self, operands: str) -> float:
         """Return the dense FLOP/s (OP/s) of the whole device for operands of a format, as its datasheet quotes it.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dse.plots.figure import check_path, paper_style, plain_text, save_figure
 from dse.plots.labels import Label, place_labels
-from hwmodels.spec import GpuSpec, SystemSpec, as_gpu
+from hwmodels.spec import DeviceSpec, GpuSpec, SystemSpec
 from simulator.api.report import OperatorShare, Report
+from simulator.core.errors import UnsupportedError
 from simulator.core.provenance import provenance
 from simulator.core.units import format_quantity
 
@@ -39,17 +40,29 @@ class Roof(NamedTuple):
     ridge_flop_per_B: float
 
 
-def roofs(gpu: GpuSpec) -> list[Roof]:
-    """Return the ceilings of a device, highest first: matrix units by format, ordinary cores (fp32)."""
+def roofs(device: DeviceSpec) -> list[Roof]:
+    """Return the ceilings of a device, highest first: what multiplies by format, ordinary cores (fp32)."""
     found: dict[float, Roof] = {}
-    for name in _FORMATS:
-        used = gpu.tensor_format(name)
-        if used != name and name != "bf16":
-            continue  # unpacked to another format, at that one's rate
-        peak = gpu.peak_flops(name)
-        roof = Roof("fp32 cores" if used == "fp32" else used, peak, peak / gpu.hbm.bandwidth_Bps)
+    for name in sorted(_FORMATS, key=lambda name: name != "bf16"):  # the name of a rate that several formats have
+        used = _computed_in(device, name)
+        if used is None:
+            continue
+        peak = device.peak_flops(name)
+        roof = Roof("fp32 cores" if used == "fp32" else used, peak, peak / device.operand_Bps)
         found.setdefault(peak, roof)
     return sorted(found.values(), key=lambda roof: -roof.peak_flops)
+
+
+def _computed_in(device: DeviceSpec, name: str) -> str | None:
+    """Return the format operands are multiplied in; None where that is another's, at that one's rate."""
+    if isinstance(device, GpuSpec):
+        used = device.tensor_format(name)
+        return used if used == name or name == "bf16" else None
+    try:
+        device.peak_flops(name)
+    except UnsupportedError:
+        return None
+    return name
 
 
 def save_roofline(system: SystemSpec, path: Path, command: Sequence[str] = ()) -> list[Path]:
@@ -61,12 +74,12 @@ def save_roofline(system: SystemSpec, path: Path, command: Sequence[str] = ()) -
         If the path does not end in a known format or cannot be written.
     """
     check_path(path)
-    gpu = as_gpu(system.device)
+    device = system.device
     rows = [
         {"roof": roof.name, "peak_flop_per_s": roof.peak_flops, "ridge_flop_per_B": roof.ridge_flop_per_B}
-        for roof in roofs(gpu)
+        for roof in roofs(device)
     ]
-    return _save(gpu, (), gpu.name, path, rows, provenance({"hardware": system}, command))
+    return _save(device, (), device.name, path, rows, provenance({"hardware": system}, command))
 
 
 def save_operators(report: Report, path: Path) -> list[Path]:
@@ -78,14 +91,15 @@ def save_operators(report: Report, path: Path) -> list[Path]:
         If the path does not end in a known format or cannot be written.
     """
     check_path(path)
-    operators = [row for row in report.operators() if row.flops > 0]
+    first = report.system.unit_names[0]  # of several units, the one that models are spread over
+    operators = [row for row in report.operators() if row.flops > 0 and row.unit == first]
     title = f"{report.model} on {report.hardware}, batch {report.request.batch}"
     rows = [_row(operator) for operator in operators]
-    return _save(as_gpu(report.system.device), operators, title, path, rows, report.provenance)
+    return _save(report.system.device, operators, title, path, rows, report.provenance)
 
 
 def _save(
-    gpu: GpuSpec,
+    device: DeviceSpec,
     operators: Sequence[OperatorShare],
     title: str,
     path: Path,
@@ -99,18 +113,18 @@ def _save(
         axes = figure.add_subplot()
         # Named before anything is measured: the layout settles on it.
         axes.set_title(plain_text(title), parse_math=False)
-        plot_roofline(axes, gpu, operators)
+        plot_roofline(axes, device, operators)
         return save_figure(figure, path, rows, manifest)
 
 
-def plot_roofline(axes: Axes, gpu: GpuSpec, operators: Sequence[OperatorShare] = ()) -> Axes:
+def plot_roofline(axes: Axes, device: DeviceSpec, operators: Sequence[OperatorShare] = ()) -> Axes:
     """Draw the roofs of a device (units per format, device memory) and operators under them.
 
     Parameters
     ----------
     axes : Axes
         Where to draw.
-    gpu : GpuSpec
+    device : DeviceSpec
         Whose roofs.
     operators : sequence of OperatorShare
         Points: FLOP per byte of device memory against FLOP/s reached, area by share of the time.
@@ -122,8 +136,8 @@ def plot_roofline(axes: Axes, gpu: GpuSpec, operators: Sequence[OperatorShare] =
     """
     from matplotlib.figure import Figure
 
-    ceilings = roofs(gpu)
-    slope = gpu.hbm.bandwidth_Bps
+    ceilings = roofs(device)
+    slope = device.operand_Bps
     low = min([0.5, *(row.intensity / 2 for row in operators if row.intensity > 0)])
     high = max([_ROOM * ceilings[0].ridge_flop_per_B, *(row.intensity * 2 for row in operators)])
     reached = [row.flops / row.time_s for row in operators]

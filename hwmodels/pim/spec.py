@@ -166,6 +166,13 @@ class PimSpec(DeviceSpec):
         found = {name: copies * size * scale.get(name, 1.0) for name, size in parts.items()}
         return found | ({"other": copies * rest} if rest > 0.0 else {})
 
+    @property
+    def operand_Bps(self) -> float:
+        """What the banks read for their multipliers, rows open."""
+        from hwmodels.pim.params import pim_params
+
+        return pim_params(self).stream_Bps
+
     def peak_flops(self, operands: str) -> float:
         """Return the FLOP/s of all multipliers on 16-bit operands; narrower ones are not faster per element."""
         from hwmodels.pim.params import pim_params

@@ -39,6 +39,21 @@ def test_ridge_points_are_peak_over_bandwidth() -> None:
     assert [roof.name for roof in roofs(load_gpu("t4"))] == ["fp16", "fp32 cores"]
 
 
+def test_roofs_of_memory_that_computes_and_of_arrays() -> None:
+    # Duplex, section IV: 21.3 TFLOP/s and four times 670 GB/s a stack, eight operations a byte.
+    (roof,) = roofs(load_hardware("logic-pim").device)
+    assert (roof.name, roof.ridge_flop_per_B) == ("bf16", pytest.approx(8.0, rel=0.01))
+    assert roof.peak_flops == pytest.approx(5 * 21.3e12, rel=0.01)
+    assert roofs(load_hardware("tpu-v5e").device)[0].peak_flops > 1e14
+
+
+def test_only_the_first_unit_is_drawn_on_its_roofline(tmp_path: Path) -> None:
+    mixed = simulate("llama-3-8b", "duplex", batch=8, input_tokens=64, output_tokens=4)
+    save_operators(mixed, tmp_path / "r.svg")
+    drawn = {(row["phase"], row["operator"]) for row in rows(tmp_path / "r.csv")}
+    assert drawn == {(row.phase, row.name) for row in mixed.operators() if row.flops and row.unit == "xpu"}
+
+
 def test_no_operator_is_above_its_roof(report: Report, tmp_path: Path) -> None:
     save_operators(report, tmp_path / "r.svg")
     gpu = report.system.device
