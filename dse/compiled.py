@@ -49,7 +49,7 @@ def is_compilable(space: Space, level: str) -> bool:
     names = {space.hardware}
     for axis in space.axes:
         names.update(str(name) for path in axis.paths if path == "hardware" for name in axis.column(path))
-    if level != "analytic":
+    if level != "analytic" or space.serve is not None:
         return False
     try:
         specs = [load_hardware(name) for name in sorted(names)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.metrics import METRICS
+from dse.metrics import METRICS, SERVING
 from dse.pareto import non_dominated
 from dse.points import simulate_points
 from dse.space.space import Constraint, Space
@@ -27,14 +27,14 @@ MEMORY = Constraint("memory", "memory_fill", 1.0, True)
 
 
 def all_constraints(space: Space) -> tuple[Constraint, ...]:
-    """Return the constraints of a space, with that of memory unless it has its own."""
-    own = any(constraint.metric == MEMORY.metric for constraint in space.constraints)
+    """Return the constraints of a space, with that of memory unless it has its own; servers need none."""
+    own = space.serve is not None or any(constraint.metric == MEMORY.metric for constraint in space.constraints)
     return space.constraints if own else (MEMORY, *space.constraints)
 
 
 def metric_names(space: Space) -> list[str]:
     """Return the names of all metrics of a point: those of every report, then the file's own."""
-    return [*METRICS, *space.metrics]
+    return [*(METRICS if space.serve is None else SERVING), *space.metrics]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _tally(
     refused: Mapping[str, int],
 ) -> Tally:
     closest = None
-    worst = np.minimum.reduce(list(margins.values()))
+    worst = np.minimum.reduce(list(margins.values())) if margins else np.full(len(indices), np.nan)
     failed = has_value & ~feasible & np.isfinite(worst)
     if failed.any():
         row = int(np.argmax(np.where(failed, worst, -np.inf)))

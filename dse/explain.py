@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +19,11 @@ from dse.space.space import Space
 from dse.store import read_manifest
 from simulator.api.report import Report
 from simulator.api.simulate import simulate
+from simulator.api.text import report_text
 from simulator.core.errors import InputError
+
+if TYPE_CHECKING:
+    from simulator.serving.report import ServeReport
 
 __all__ = ["Explained", "explain", "located"]
 
@@ -28,7 +33,21 @@ class Explained:
     """What a point is, how it keeps the limits of its sweep, and its report."""
 
     heading: str
-    report: Report
+    report: Report | ServeReport
+
+    @property
+    def text(self) -> str:
+        """The report as one screen of text."""
+        if isinstance(self.report, Report):
+            return report_text(self.report)
+        from simulator.serving.text import serve_text
+
+        return serve_text(self.report)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the model fits, or the servers hold their SLO."""
+        return self.report.memory.fits if isinstance(self.report, Report) else self.report.meets_slo
 
 
 def located(folder: Path, point: str) -> tuple[Space, int, str]:
@@ -68,7 +87,13 @@ def explain(folder: Path, point: str, command: Sequence[str] = ()) -> Explained:
     shard = evaluate_shard(space, np.array([index], dtype=np.int64), level)
     if shard.tally.refused:
         raise InputError(f"point {point} is no design that can be simulated: {next(iter(shard.tally.refused))}")
-    report = simulate(**arguments, command=command)
+    report: Report | ServeReport
+    if space.serve is None:
+        report = simulate(**arguments, command=command)
+    else:
+        from dse.serve_point import serve_point
+
+        report = serve_point(arguments)
     lines = [f"point {point} of {space.name}: " + ", ".join(f"{k} {text_of(v)}" for k, v in settings.items())]
     for constraint in all_constraints(space):
         value, margin = (float(c[0]) for c in (shard.metrics[constraint.metric], shard.margins[constraint.name]))

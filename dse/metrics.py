@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hwmodels.gpu.silicon import die_area_mm2, die_inputs, manufacturing_cost_USD, silicon_of
 from hwmodels.gpu.spec import GpuSpec
@@ -11,7 +11,19 @@ from hwmodels.spec import DeviceSpec
 from simulator.api.report import Report
 from simulator.core.units import format_quantity
 
-__all__ = ["METRICS", "Metric", "dimension_of_metric", "measure", "shown_metric"]
+if TYPE_CHECKING:
+    from simulator.serving.report import ServeReport
+
+__all__ = [
+    "METRICS",
+    "SERVING",
+    "Metric",
+    "ServingMetric",
+    "dimension_of_metric",
+    "measure",
+    "measure_served",
+    "shown_metric",
+]
 
 
 class Metric(NamedTuple):
@@ -21,7 +33,18 @@ class Metric(NamedTuple):
     read: Callable[[Report], float | None]
 
 
-#: Every metric, by name; the suffix is the unit. Energy, power and price are of all devices in use together.
+class ServingMetric(NamedTuple):
+    """One number of a report of servers; None where there is none (no price is known)."""
+
+    description: str
+    read: Callable[[ServeReport], float | None]
+
+
+def _spread(name: str, part: str) -> Callable[[ServeReport], float]:
+    return lambda report: float(getattr(report.metrics[name], part))
+
+
+#: Every metric of one batch, by name; the suffix is the unit. Energy, power and price are of all devices in use.
 METRICS: Mapping[str, Metric] = {
     "ttft_s": Metric("time to first token of the whole batch", lambda r: r.ttft_s),
     "tpot_s": Metric("time per output token after the first", lambda r: r.tpot_s),
@@ -39,6 +62,29 @@ METRICS: Mapping[str, Metric] = {
     "area_mm2": Metric("of all dies", lambda r: _of_all(r, lambda device: _die(device)[0])),
     "cost_USD": Metric("to make dies, memory and packages", lambda r: _of_all(r, lambda device: _die(device)[1])),
     "price_USD": Metric("as specified, without hosts", lambda r: _of_all(r, lambda device: device.price_USD)),
+}
+
+
+_SPREADS = ("ttft", "tpot", "e2e")
+
+#: Every metric of servers under load, by name.
+SERVING: Mapping[str, ServingMetric] = {
+    **{
+        f"{name}_{part}_s": ServingMetric(f"{part} of {name} over requests", _spread(name, part))
+        for name in _SPREADS
+        for part in ("mean", "p50", "p90", "p99")
+    },
+    "request_rate": ServingMetric("requests completed per second", lambda r: r.request_rate),
+    "output_tokens_per_s": ServingMetric("of all servers", lambda r: r.output_rate),
+    "good_share": ServingMetric("of requests within the SLO", lambda r: r.good_share),
+    "goodput": ServingMetric("requests per second within the SLO", lambda r: r.goodput),
+    "rejected": ServingMetric("requests turned away", lambda r: float(r.requests["rejected"])),
+    "energy_J": ServingMetric("of all servers", lambda r: r.energy_J),
+    "energy_per_token_J": ServingMetric("per output token", lambda r: r.energy_per_token_J),
+    "power_W": ServingMetric("mean, all servers", lambda r: r.average_W),
+    "peak_W": ServingMetric("the highest mean of a short time", lambda r: r.peak_W),
+    "hourly_USD": ServingMetric("of devices, and electricity", lambda r: r.hourly_USD),
+    "cost_per_million_USD": ServingMetric("a million output tokens", lambda r: r.cost_per_million_USD),
 }
 
 
@@ -94,4 +140,10 @@ def shown_metric(name: str, value: float) -> str:
 def measure(report: Report) -> dict[str, float]:
     """Return every metric of a report that has one."""
     found = {name: metric.read(report) for name, metric in METRICS.items()}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def measure_served(report: ServeReport) -> dict[str, float]:
+    """Return every metric of a report of servers that has one."""
+    found = {name: metric.read(report) for name, metric in SERVING.items()}
     return {name: float(value) for name, value in found.items() if value is not None}

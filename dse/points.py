@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.metrics import METRICS, measure
+from dse.metrics import METRICS, SERVING, measure, measure_served
 from dse.space.paths import arguments_of
 from dse.space.space import Space
 from simulator.core.errors import RidgelineError
@@ -28,12 +28,19 @@ def simulate_points(
     """
     from simulator.api.simulate import simulate
 
-    metrics = {name: np.full(len(indices), np.nan) for name in METRICS}
+    names = METRICS if space.serve is None else SERVING
+    metrics = {name: np.full(len(indices), np.nan) for name in names}
     refused: Counter[str] = Counter()
     for row, index in enumerate(indices):
         try:
             arguments = arguments_of(space, space.settings(int(index)))
-            found = measure(simulate(**{**arguments, "level": level}, elasticity=False))
+            arguments["level"] = level
+            if space.serve is None:
+                found = measure(simulate(**arguments, elasticity=False))
+            else:
+                from dse.serve_point import serve_point
+
+                found = measure_served(serve_point(arguments))
         except RidgelineError as error:
             refused[reason_of(error)] += 1
             continue

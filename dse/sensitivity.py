@@ -66,6 +66,8 @@ def elasticities(space: Space, index: int, level: str) -> list[Elasticity]:
     """
     names = list(dict.fromkeys([o.metric for o in space.objectives] + [c.metric for c in all_constraints(space)]))
     settings = space.settings(index)
+    if space.serve is not None:  # servers are many steps and queues: only what was swept is moved
+        return sorted(_swept(space, index, level, names), key=lambda item: -item.largest)
     base = simulate(**{**arguments_of(space, settings), "level": level}, elasticity=False)
     found = [*_swept(space, index, level, names), *_of_hardware(space, index, level, names, measure(base))]
     return sorted(found, key=lambda item: -item.largest)

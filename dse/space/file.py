@@ -2,88 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from dse.metrics import METRICS, dimension_of_metric
+from dse.metrics import METRICS, SERVING, dimension_of_metric
 from dse.space.axes import Axis, SpaceProblems, dimension_of, number_of, read_axis
 from dse.space.expression import Expression, ExpressionError, in_order, parse_expression
 from dse.space.order import in_compiled_order
 from dse.space.paths import check_base, check_value
+from dse.space.records import RUN_WHEN_SERVING, SweepSpec
 from dse.space.space import MOST_POINTS, Constraint, Derived, Objective, Search, Space
 from simulator.core.document import Node, Place, Scalar, read_tree
 from simulator.core.errors import SpecError
 from simulator.core.names import match_name, suggest
-from simulator.core.specfile import SpecRecord, shown, validate
+from simulator.core.specfile import shown, validate
 
-__all__ = ["RunSpec", "SweepSpec", "bundled_spaces", "load_space", "space_source"]
+__all__ = ["bundled_spaces", "load_space", "space_source"]
 
 _FOLDER = Path(__file__).parents[1] / "spaces"
-
-Whole = Annotated[int, Field(ge=0)]
-Degree = Annotated[int, Field(ge=1)]
-
-
-class RunSpec(SpecRecord):
-    """What is asked of every point, as :func:`simulator.simulate` takes it; what is left out has its defaults there."""
-
-    input_tokens: Whole | None = None
-    output_tokens: Whole | None = None
-    batch: Degree | None = None
-    context: Whole | None = None
-    weights: str | None = None
-    activations: str | None = None
-    kv: str | None = None
-    tp: Degree | None = None
-    pp: Degree | None = None
-    ep: Degree | None = None
-    dp: Degree | None = None
-    sequence_parallel: bool | None = None
-    micro_batches: Degree | None = None
-    profile: str | None = None
-    level: Literal["roofline", "analytic", "cycle"] | None = None
-    routing: str | None = None
-
-
-class BaseSpec(SpecRecord):
-    """What stays as it is unless an axis says otherwise."""
-
-    model: str
-    hardware: str
-    set: dict[str, str | int | float | bool | None] = Field(default_factory=dict)  # overrides, as after --set
-    run: RunSpec = RunSpec()
-
-
-class SearchSpec(SpecRecord):
-    """How points are chosen; the command line may say otherwise."""
-
-    explorer: Literal["exhaustive", "grid", "random", "sobol", "lhs", "nsga2", "tpe"] = "exhaustive"
-    points: Degree | None = None  # of those that sample; all for exhaustive
-    population: Annotated[int, Field(ge=4, le=100_000)] = 64
-    seed: Whole = 0
-    keep: Literal["all", "feasible", "front"] = "all"
-    shard: Annotated[int, Field(ge=1, le=4_000_000)] | None = None
-    tier: Literal["points", "compiled"] | None = None
-
-
-class SweepSpec(SpecRecord):
-    """A sweep file. Axes, derived values and constraints are read further by hand: their keys are free."""
-
-    schema_: Literal["ridgeline/space/v1"] = Field(alias="schema")
-    name: str
-    question: str = ""
-    base: BaseSpec
-    axes: dict[str, Any]
-    derived: dict[str, Any] = Field(default_factory=dict)
-    metrics: dict[str, str] = Field(default_factory=dict)
-    objectives: Annotated[dict[str, Literal["min", "max"]], Field(min_length=1)]
-    constraints: dict[str, Any] = Field(default_factory=dict)
-    for_each: Annotated[tuple[str, ...], Field(strict=False)] = ()  # names of axes: a front for each of their values
-    search: SearchSpec = SearchSpec()
 
 
 def bundled_spaces() -> dict[str, Path]:
@@ -123,7 +61,11 @@ def load_space(name_or_path: str | Path, beside: Path | None = None) -> Space:
     known = _numbers(axes, run)
     derived = _derived(root, spec, axes, known, [(model, hardware)], problems)
     known |= {item.path for item in derived}
-    metrics = _metrics(root, spec, known, problems)
+    serve = None if spec.base.serve is None else spec.base.serve.model_dump(by_alias=False)
+    _check_serving(serve is not None, axes, run, root, problems)
+    given = METRICS if serve is None else SERVING
+    metrics = _metrics(root, spec, known, given, problems)
+    named = [*given, *metrics]
     space = Space(
         name=spec.name,
         question=spec.question,
@@ -132,11 +74,12 @@ def load_space(name_or_path: str | Path, beside: Path | None = None) -> Space:
         hardware=hardware,
         overrides=overrides,
         run=run,
+        serve=serve,
         axes=tuple(axes),
         derived=tuple(derived),
         metrics=metrics,
-        objectives=_objectives(root, spec, metrics, problems),
-        constraints=_constraints(root, metrics, problems),
+        objectives=_objectives(root, spec, named, problems),
+        constraints=_constraints(root, named, problems),
         for_each=_for_each(root, spec, axes, problems),
         search=Search(**spec.search.model_dump(by_alias=False)),
     )
@@ -230,10 +173,28 @@ def _check_paths(
             values = axis.column(path)
             tried = values if isinstance(values[0], str) and number_of(values[0]) is None else (values[0], values[-1])
             for value in dict.fromkeys(tried):
-                message = check_value(path, value, bases, overrides, RunSpec)
+                message = check_value(path, value, bases, overrides)
                 if message is not None:
                     problems.add(axis.place, f"axes.{path}", message)
                     break
+
+
+def _check_serving(
+    serving: bool, axes: list[Axis], run: Mapping[str, Any], root: Node, problems: SpaceProblems
+) -> None:
+    """Refuse what has no meaning: a batch where requests come by themselves, requests where there is one batch."""
+    varied = {path: axis for axis in axes for path in axis.paths}
+    if not serving:
+        for path, axis in varied.items():
+            if path.startswith("serve."):
+                problems.add(axis.place, f"axes.{path}", "there are no servers: say base.serve, with a rate at least")
+        return
+    for key in run:
+        if key not in RUN_WHEN_SERVING:
+            problems.add(root.at(("base", "run", key)).place, f"base.run.{key}", "requests decide it when serving")
+    for path, axis in varied.items():
+        if path.startswith("run.") and path.removeprefix("run.") not in RUN_WHEN_SERVING:
+            problems.add(axis.place, f"axes.{path}", "requests decide it when serving")
 
 
 def _numbers(axes: list[Axis], run: Mapping[str, Any]) -> set[str]:
@@ -282,7 +243,7 @@ def _derived(
         expression = _parse(given, known | set(spec.derived), node, where, problems)
         if expression is not None:
             found[path] = (expression, unit.value)
-            message = check_value(path, None, bases, {}, RunSpec)
+            message = check_value(path, None, bases, {})
             if message is not None:
                 problems.add(node.place, where, message)
     try:
@@ -293,34 +254,33 @@ def _derived(
     return [Derived(path, *found[path]) for path in order]
 
 
-def _metrics(root: Node, spec: SweepSpec, known: set[str], problems: SpaceProblems) -> dict[str, Expression]:
+def _metrics(
+    root: Node, spec: SweepSpec, known: set[str], given: Mapping[str, Any], problems: SpaceProblems
+) -> dict[str, Expression]:
     """Read the metrics that the file adds to those every simulation has."""
     found: dict[str, Expression] = {}
     for name, text in spec.metrics.items():
         node, where = root.at(("metrics", name)), f"metrics.{name}"
-        if name in METRICS or not name.isidentifier():
-            reason = "is a metric already" if name in METRICS else "a name is of letters, digits and _"
+        if name in given or not name.isidentifier():
+            reason = "is a metric already" if name in given else "a name is of letters, digits and _"
             problems.add(node.place, where, reason)
             continue
-        expression = _parse(text, {*METRICS, *known, *found}, node, where, problems)
+        expression = _parse(text, {*given, *known, *found}, node, where, problems)
         if expression is not None:
             found[name] = expression
     return found
 
 
-def _is_metric(name: object, metrics: Mapping[str, Any], node: Node, where: str, problems: SpaceProblems) -> bool:
-    if isinstance(name, str) and (name in METRICS or name in metrics):
+def _is_metric(name: object, known: Sequence[str], node: Node, where: str, problems: SpaceProblems) -> bool:
+    if isinstance(name, str) and name in known:
         return True
-    known = [*METRICS, *metrics]
     near = suggest(str(name), known, most=2)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
     problems.add(node.place, where, f"no metric is called {shown(name)} ({hint})")
     return False
 
 
-def _objectives(
-    root: Node, spec: SweepSpec, metrics: Mapping[str, Any], problems: SpaceProblems
-) -> tuple[Objective, ...]:
+def _objectives(root: Node, spec: SweepSpec, metrics: Sequence[str], problems: SpaceProblems) -> tuple[Objective, ...]:
     for name in spec.objectives:
         _is_metric(name, metrics, root.at(("objectives", name)), f"objectives.{name}", problems)
     return tuple(Objective(name, sense == "max") for name, sense in spec.objectives.items())
@@ -336,7 +296,7 @@ def _for_each(root: Node, spec: SweepSpec, axes: list[Axis], problems: SpaceProb
     return spec.for_each
 
 
-def _constraints(root: Node, metrics: Mapping[str, Any], problems: SpaceProblems) -> tuple[Constraint, ...]:
+def _constraints(root: Node, metrics: Sequence[str], problems: SpaceProblems) -> tuple[Constraint, ...]:
     """Read ``name: {metric, at_most | at_least}``."""
     node = root.at(("constraints",))
     if node is root or not isinstance(node.value, dict):

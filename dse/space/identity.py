@@ -31,6 +31,7 @@ def space_hash(space: Space) -> str:
             "hardware": [resolved_hash(load_hardware(str(name))) for name in named["hardware"]],
             "overrides": dict(space.overrides),
             "run": dict(space.run),
+            "serve": dict(space.serve or {}),
             "axes": [[list(axis.paths), [list(row) for row in axis.values]] for axis in space.axes],
             "derived": [[item.path, item.expression.text, item.unit] for item in space.derived],
             "metrics": {name: expression.text for name, expression in space.metrics.items()},

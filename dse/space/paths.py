@@ -1,6 +1,6 @@
 """What a path of a sweep file addresses, and how a point becomes the arguments of a simulation.
 
-``model`` and ``hardware`` choose a specification; ``run.batch`` is what is asked of it; ``model.layers``,
+``model`` and ``hardware`` choose a specification; ``run.batch``, ``serve.rate`` are what is asked; ``model.layers``,
 ``profile.launch.mode`` and any other path (``hbm.bandwidth``) replace a field, as after ``--set``; ``var.name`` is a
 number of the sweep's own, for its expressions only.
 """
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from dse.space.axes import SpaceProblems, text_of
+from dse.space.records import RunSpec, ServeSpec
 from dse.space.space import Settings, Space
 from hwmodels.catalog import load_hardware
 from simulator.core.document import Node, Scalar
@@ -33,11 +34,14 @@ _NAMES: Mapping[str, Callable[[str], object]] = {
     "kv": load_format,
     "profile": load_profile,
     "routing": load_routing,
+    "prefill_hardware": load_hardware,
+    "decode_hardware": load_hardware,
 }
+_RECORDS: Mapping[str, type[BaseModel]] = {"run": RunSpec, "serve": ServeSpec}
 
 
 def arguments_of(space: Space, settings: Settings) -> dict[str, Any]:
-    """Return the keyword arguments of :func:`simulator.simulate` for one point.
+    """Return the keyword arguments of :func:`simulator.simulate` for one point, and ``serve`` where servers are asked.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def arguments_of(space: Space, settings: Settings) -> dict[str, Any]:
     missing = [path for path, value in settings.items() if value is None and space_derives(space, path)]
     if missing:
         raise InputError(f"{missing[0]} has no finite value here")
-    run = dict(space.run)
+    run, serve = dict(space.run), dict(space.serve or {})
     chosen: dict[str, Any] = {"model": space.model, "hardware": space.hardware}
     replaced = dict(space.overrides)
     for path, value in settings.items():
@@ -56,9 +60,12 @@ def arguments_of(space: Space, settings: Settings) -> dict[str, Any]:
             chosen[path] = value
         elif head == "run":
             run[rest] = value
+        elif head == "serve":
+            serve[rest] = value
         elif head != "var":
             replaced[path] = value
-    return {**chosen, **run, "overrides": _texts(replaced)}
+    found = {**chosen, **run, "overrides": _texts(replaced)}
+    return found if space.serve is None else {**found, "serve": serve}
 
 
 def space_derives(space: Space, path: str) -> bool:
@@ -116,7 +123,6 @@ def check_value(
     value: Scalar,
     bases: Sequence[tuple[str, str]],
     overrides: Mapping[str, Scalar],
-    run_record: type[BaseModel],
 ) -> str | None:
     """Return what is wrong with giving ``path`` a value on every one of ``bases`` (model, hardware); None if nothing.
 
@@ -125,8 +131,8 @@ def check_value(
     head, _, rest = path.partition(".")
     if head == "var":
         return None if rest.isidentifier() else "a variable is written var.name"
-    if head == "run":
-        return _check_run(rest, value, run_record)
+    if head in _RECORDS:
+        return _check_run(rest, value, _RECORDS[head])
     reasons = [_check_on(path, value, model, hardware, overrides) for model, hardware in bases]
     return None if None in reasons else reasons[0]
 
@@ -134,9 +140,9 @@ def check_value(
 def _check_run(name: str, value: Scalar, record: type[BaseModel]) -> str | None:
     if name not in record.model_fields:
         near = suggest(name, record.model_fields, most=2)
-        return "no such field" + (f" (did you mean {' or '.join(f'run.{n}' for n in near)}?)" if near else "")
+        return "no such field" + (f" (did you mean {' or '.join(near)}?)" if near else "")
     try:
-        record.model_validate({name: value})
+        record.model_validate(({"rate": 1.0} if record is ServeSpec else {}) | {name: value})
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {value!r}"

@@ -96,6 +96,7 @@ class Space:
     hardware: str
     overrides: Mapping[str, Scalar]
     run: Mapping[str, Any]
+    serve: Mapping[str, Any] | None  # requests and servers; None: one batch is simulated
     axes: tuple[Axis, ...]
     derived: tuple[Derived, ...]
     metrics: Mapping[str, Expression]

@@ -29,11 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found.report.to_json(), indent=2, allow_nan=False))
     else:
-        from simulator.api.text import report_text
-
         print(found.heading)
-        print(report_text(found.report))
-    return 0 if found.report.memory.fits else 1
+        print(found.text)
+    return 0 if found.feasible else 1
 
 
 def _elasticities(arguments: argparse.Namespace) -> int:

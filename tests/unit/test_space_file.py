@@ -9,9 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dse.evaluate import all_constraints, evaluate_shard
 from dse.space.file import bundled_spaces, load_space
 from dse.space.paths import arguments_of
 from simulator.core.errors import RidgelineError, SpecError
+from simulator.serving.arrivals import Stream
+from simulator.serving.lengths import parse_lengths
+from simulator.serving.serve import Deployment, Load, deploy, serve
 
 FILE = """\
 schema: ridgeline/space/v1
@@ -116,7 +120,7 @@ def test_columns_are_the_settings_of_each_point(tmp_path: Path) -> None:
     ("old", "new", "line", "message"),
     [
         ("hbm.bandwidth: {", "hbm.bandwith: {", 8, "no such field (did you mean 'hbm.bandwidth'"),
-        ("run.kv:", "run.kvv:", 10, "no such field (did you mean run.kv?)"),
+        ("run.kv:", "run.kvv:", 10, "no such field (did you mean kv?)"),
         ("run.kv: [bf16, fp8]", "run.kv: []", 10, "is empty"),
         ("run.kv: [bf16, fp8]", "run.kv: [bf16, bf16]", 10, "holds the same value twice"),
         ("[bf16, fp8]", "bf16", 10, "expected a list, a range (from, to) or a link, got 'bf16'"),
@@ -216,3 +220,55 @@ def test_the_example_of_the_readme_is_a_space(tmp_path: Path) -> None:
     assert {axis.name for axis in space.axes} >= {"card", "sms", "profile.launch.mode"}
     for name, path in bundled_spaces().items():
         assert load_space(path).name == name
+
+
+SERVED = """\
+schema: ridgeline/space/v1
+name: served
+base:
+  model: opt-125m
+  hardware: h200
+  run: {kv: fp8}
+  serve: {rate: 5, requests: 20, lengths: "64:8"}
+axes:
+  serve.rate: [5, 50]
+  run.weights: [bf16, fp8]
+  hbm.bandwidth: [2 TB/s, 4 TB/s]
+objectives: {ttft_p99_s: min, cost_per_million_USD: min}
+constraints: {late: {metric: tpot_p99_s, at_most: 50 ms}}
+"""
+
+
+def test_servers_are_asked_for_by_serve(tmp_path: Path) -> None:
+    space = load(SERVED, tmp_path)
+    assert arguments_of(space, space.settings(space.size - 1))["serve"]["rate"] == 50
+    assert [c.name for c in all_constraints(space)] == ["late"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("run.weights: [bf16", "run.batch: [1, 2]\n  run.weights: [bf16", "requests decide it when serving"),
+        ("{kv: fp8}", "{kv: fp8, batch: 3}", "requests decide it when serving"),
+        ("serve.rate: [5", "serve.rait: [5", "no such field (did you mean rate?)"),
+        ("ttft_p99_s: min", "ttft_s: min", "no metric is called 'ttft_s'"),
+        ("rate: 5,", "rate: -5,", "greater than 0"),
+        ('  serve: {rate: 5, requests: 20, lengths: "64:8"}\n', "", "there are no servers: say base.serve"),
+    ],
+)
+def test_mistakes_about_servers(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert SERVED.count(old) == 1
+    assert any(message in line for line in problems(SERVED.replace(old, new), tmp_path))
+
+
+@pytest.mark.slow
+def test_a_served_point_is_what_serving_says(tmp_path: Path) -> None:
+    space = load(SERVED, tmp_path)
+    shard = evaluate_shard(space, np.array([1, 5]))
+    assert shard.feasible.all()
+    asked = Stream(lengths=parse_lengths("64:8"), rate=50.0, count=20)
+    overrides = ["hbm.bandwidth=4 TB/s"]
+    deployed = deploy("opt-125m", "h200", Deployment(weights="bf16", kv="fp8", overrides=overrides), asked)
+    report = serve(deployed, Load(source=asked)).report
+    assert shard.metrics["ttft_p99_s"][1] == report.metrics["ttft"].p99
+    assert shard.metrics["energy_J"][1] == report.energy_J
