@@ -24,6 +24,7 @@ COMMANDS = {
     "simulate": "simulate a model on hardware: latency, throughput, energy, memory",
     "compare": "put several systems side by side for one model",
     "serve": "serve a stream of requests on a cluster: latencies, goodput, power, cost, capacity",
+    "map": "find the best loop nest of an einsum on a tree of memories",
     "show": "list or show bundled models, hardware, formats and profiles",
     "schema": "print the JSON Schema of hardware and model files, or of the report",
     "sweep": "explore a design space: fronts, limits, what comes closest",

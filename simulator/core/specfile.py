@@ -270,7 +270,7 @@ def _inside(annotation: Any) -> tuple[type[BaseModel] | None, int]:
         return _inside(arguments[0])
     if origin in (Union, UnionType):
         return max((_inside(a) for a in arguments), key=lambda found: (found[0] is not None, found[1]))
-    if origin is tuple:
+    if origin in (tuple, list):
         inner, stars = _inside(arguments[0])
         return inner, stars + 1
     if origin in (dict, Mapping):

@@ -180,8 +180,8 @@ def _search(task: _Task, listener: Callable[[Progress], None] | None) -> Mapping
         return MappingSearch(None, None, task.objective, proven, open_bound, evaluated, excluded, why)
     mapping = _mapping(task.einsum, task.machine, ranks, search.best)
     cost = evaluate_mapping(task.einsum, task.machine, mapping)
-    lower = value if proven else min(open_bound, value)
-    found = MappingSearch(mapping, cost, task.objective, proven, lower, evaluated, excluded, "")
+    found = MappingSearch(mapping, cost, task.objective, proven, open_bound, evaluated, excluded, "")
+    found = replace(found, lower_bound=found.value if proven else min(open_bound, found.value))
     return replace(found, explanation=_explanation(task, found))
 
 
