@@ -185,11 +185,11 @@ def run_stream(
     """
     import numpy as np
 
-    from hwmodels.pim import kernel
+    from hwmodels.pim import kernel, kernel_queue
 
     program, settings = table.program, _settings(table, controller)
-    states = np.zeros((channels, kernel.STATES), dtype=np.int64)
-    states[:, kernel.NEXT_REFRESH] = table.dram.timings["nREFI"]
+    states = np.zeros((channels, kernel_queue.STATES), dtype=np.int64)
+    states[:, kernel_queue.NEXT_REFRESH] = table.dram.timings["nREFI"]
     rows = np.full((channels, units), -1, dtype=np.int64)
     ready = np.zeros((channels, program.never + 1), dtype=np.int64)
     queues = np.zeros((channels, controller.capacity), dtype=np.int64)
@@ -197,7 +197,7 @@ def run_stream(
     ticks = kernel.run_channels(
         entries, 0, program.starts, program.ranges, settings, queues, states, rows, ready, trace
     )
-    return ChannelRun(int(ticks), int(states[:, kernel.ISSUED].sum()), _issued(table, trace))
+    return ChannelRun(int(ticks), int(states[:, kernel_queue.ISSUED].sum()), _issued(table, trace))
 
 
 @dataclass(slots=True)
@@ -218,10 +218,10 @@ def channel_state(table: PimTable, controller: PimController, units: int) -> Cha
     """Return an idle channel with all rows closed."""
     import numpy as np
 
-    from hwmodels.pim import kernel
+    from hwmodels.pim import kernel_queue
 
-    states = np.zeros((1, kernel.STATES), dtype=np.int64)
-    states[:, kernel.NEXT_REFRESH] = table.dram.timings["nREFI"]
+    states = np.zeros((1, kernel_queue.STATES), dtype=np.int64)
+    states[:, kernel_queue.NEXT_REFRESH] = table.dram.timings["nREFI"]
     return ChannelState(
         queues=np.zeros((1, controller.capacity), dtype=np.int64),
         states=states,
@@ -234,7 +234,7 @@ def run_on(table: PimTable, entries: Integers, controller: PimController, state:
     """Run a stream on a channel from the state it is in, change that, and return the ticks it took."""
     import numpy as np
 
-    from hwmodels.pim import kernel
+    from hwmodels.pim import kernel, kernel_queue
 
     program, trace = table.program, np.zeros((1, 4), dtype=np.int64)
     ticks = kernel.run_channels(
@@ -249,7 +249,7 @@ def run_on(table: PimTable, entries: Integers, controller: PimController, state:
         state.ready,
         trace,
     )
-    state.states[:, kernel.NEXT_REFRESH] -= ticks
+    state.states[:, kernel_queue.NEXT_REFRESH] -= ticks
     np.maximum(state.ready - ticks, 0, out=state.ready)
     return int(ticks)
 
@@ -267,11 +267,11 @@ def run_batched(
     """Run instructions decoded into batches on one idle channel; see :func:`hwmodels.pim.kernel.run_batches`."""
     import numpy as np
 
-    from hwmodels.pim import kernel
+    from hwmodels.pim import kernel, kernel_queue
 
     program, settings = table.program, _settings(table, controller)
-    state = np.zeros(kernel.STATES, dtype=np.int64)
-    state[kernel.NEXT_REFRESH] = table.dram.timings["nREFI"]
+    state = np.zeros(kernel_queue.STATES, dtype=np.int64)
+    state[kernel_queue.NEXT_REFRESH] = table.dram.timings["nREFI"]
     rows = np.full(units, -1, dtype=np.int64)
     ready = np.zeros(program.never + 1, dtype=np.int64)
     queue = np.zeros(controller.capacity, dtype=np.int64)
@@ -291,7 +291,7 @@ def run_batched(
         ready,
         trace,
     )
-    return ChannelRun(int(ticks), int(state[kernel.ISSUED]), _issued(table, trace))
+    return ChannelRun(int(ticks), int(state[kernel_queue.ISSUED]), _issued(table, trace))
 
 
 def _settings(table: PimTable, controller: PimController) -> Integers:

@@ -29,11 +29,12 @@ class ProductTime(NamedTuple):
 @formula
 def layout_time(job: Product, layout: Layout, p: PimParams) -> ProductTime:
     """Time of a product in a given layout."""
-    load_s = layout.loads * p.load_s + layout.pieces * p.turn_s
+    load_s = layout.loads * p.load_s + layout.turns * p.turn_s
     move_s = layout.moves * p.move_s
     read_s = layout.bursts * p.gap_s
     # A product within one row finds it open again when it is read again.
-    row_s = p.row_gap_s * (layout.rows if layout.rows > 1.0 else 1.0 / max(layout.passes, 1.0))
+    changes = layout.rows if layout.rows > 1.0 else 1.0 / max(layout.passes, 1.0)
+    row_s = changes * p.row_gap_s
     run_s = read_s * layout.stretch + row_s
     beside_s = load_s * p.hides_loads + move_s * p.hides_moves
     exposed_s = 0.0
@@ -41,8 +42,8 @@ def layout_time(job: Product, layout: Layout, p: PimParams) -> ProductTime:
         # Where row commands have a bus of their own, the first row opens while inputs are loaded.
         exposed_s = load_s - (min(p.row_gap_s, load_s) if p.hides_moves > 0.5 else 0.0)
     if p.hides_moves < 0.5:
-        exposed_s += move_s - min(layout.rows, layout.moves) * p.joint_s
-        exposed_s -= min(layout.rows, layout.pieces) * p.load_joint_s
+        exposed_s += move_s - min(changes, layout.moves) * p.joint_s
+        exposed_s -= min(changes, layout.turns) * p.load_joint_s
     refresh = 1.0 / (1.0 - p.refresh_s / p.refresh_every_s)
     pass_s = max(run_s, beside_s) + exposed_s
     sum_s = 0.0
@@ -67,9 +68,12 @@ def product_time(job: Product, p: PimParams) -> ProductTime:
     while split_channels <= p.channels / max(job.copies, 1.0):
         split_banks = 1.0
         while split_banks <= min(p.bank_split, p.banks):
-            tried = layout_time(job, product_layout(job, split_banks, split_channels, p), p)
-            if tried.time_s < best.time_s:
-                best = tried
+            by_group = 0.0
+            while by_group < 2.0:
+                tried = layout_time(job, product_layout(job, split_banks, split_channels, p, by_group), p)
+                if tried.time_s < best.time_s:
+                    best = tried
+                by_group += 1.0 if tried.layout.pieces > 1.0 else 2.0
             split_banks *= 2.0
         split_channels *= 2.0
     return best

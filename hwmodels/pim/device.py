@@ -125,9 +125,10 @@ class Pim:
             time_s = max(seconds["product"], asic_s)  # heads take turns: one is normalised while the next computes
         else:
             time_s = seconds["product"] + max(asic_s, memory_s)
+        launch_s = self.spec.launch_s if work.products else 0.0
         ordinary_B = score_B + moved_B + work.stored_B + work.scattered * p.burst_B
         return Cost(
-            time_s=time_s,
+            time_s=time_s + launch_s,
             resource_s={
                 "bank": seconds["bank"],
                 "compute": seconds["compute"],
@@ -135,7 +136,7 @@ class Pim:
                 "asic": asic_s + seconds["sum"],
                 "hbm": memory_s,
                 "link": 0.0,
-                "launch": 0.0,
+                "launch": launch_s,
             },
             flops=operator.flops,
             vector_ops=operator.vector_ops,

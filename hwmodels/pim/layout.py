@@ -37,6 +37,7 @@ class Layout(NamedTuple):
 
     passes: float
     pieces: float  # of the inputs, where they do not fit the buffer: loaded, computed, moved one after the other
+    turns: float  # from loading to computing in each pass: pieces, as often as they are loaded
     loads: float  # bursts into the buffer in each pass, all pieces
     moves: float  # of the results of all banks in each pass, all pieces
     results: float  # of each bank, or of banks that share them
@@ -45,6 +46,7 @@ class Layout(NamedTuple):
     rows: float  # that are opened in each pass
     stretch: float  # how much longer than its reading a burst is multiplied
     partial: float  # channels that hold a part of each result
+    by_group: float  # 1: pieces are loaded for one group of results after the other
     used: float  # channels that work at the same time
     rounds: float  # of products on the same channels, within passes
 
@@ -62,10 +64,14 @@ def _held(count: float) -> float:
 
 
 @formula
-def product_layout(job: Product, split_banks: float, split_channels: float, p: PimParams) -> Layout:
+def product_layout(
+    job: Product, split_banks: float, split_channels: float, p: PimParams, by_group: float = 0.0
+) -> Layout:
     """Count the commands of a product whose results are shared by so many banks of so many channels.
 
-    Independent products take channels side by side; one that is left over takes a round of its own.
+    Independent products take channels side by side; one that is left over takes a round of its own. Inputs in pieces
+    are either loaded once, and all results moved between pieces, or (``by_group`` 1) loaded again for every group of
+    results that the accumulators hold, which are then moved once.
     """
     across = _held(p.channels / job.copies) if job.copies > 1.0 else p.channels
     beside = _held(p.channels / across)
@@ -87,13 +93,20 @@ def product_layout(job: Product, split_banks: float, split_channels: float, p: P
     rows = _whole(bursts / p.row_bursts)
     if p.packed < 0.5:
         rows = pieces * results * _whole(per_piece / p.row_bursts)
-    moves = _whole(results / p.accumulators)
-    if moves > 1.0:
-        moves *= pieces  # accumulators are needed for other results before the next piece of the inputs comes
+    groups = _whole(results / p.accumulators)
+    turns = pieces
+    loads = job.m / passes * _whole(inputs * job.input_B / p.burst_B)
+    moves = groups
+    if by_group > 0.5:
+        turns *= groups
+        loads *= groups
+    elif groups > 1.0:
+        moves *= pieces
     return Layout(
         passes=passes * rounds * job.share,
         pieces=pieces,
-        loads=job.m / passes * _whole(inputs * job.input_B / p.burst_B),
+        turns=turns,
+        loads=loads,
         moves=moves * max(1.0, job.m / passes),
         results=results,
         each=per_piece,
@@ -101,6 +114,7 @@ def product_layout(job: Product, split_banks: float, split_channels: float, p: P
         rows=rows,
         stretch=stretch,
         partial=split_channels,
+        by_group=by_group,
         used=min(p.channels, across * job.copies),
         rounds=rounds,
     )

@@ -7,7 +7,8 @@ beside computing, those of a group of results follow the next group's commands, 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from hwmodels.pim.channel import PimController, PimTable, with_runs
 from hwmodels.pim.layout import Layout
@@ -41,39 +42,56 @@ def pass_entries(spec: PimSpec, table: PimTable, layout: Layout) -> Integers:
     """Return the stream of one pass, (entries, columns), its length at most :data:`MOST_COMMANDS`."""
     import numpy as np
 
-    pieces, results, each = int(layout.pieces), int(layout.results), int(layout.each)
-    together = int(spec.compute.accumulators)
+    visits = list(_visits(layout, spec.compute.accumulators))
     computes = _computes(spec, table, layout)
-    load_count = layout.loads / pieces / spec.operands.load_bursts
-    moves = _moves(spec, table)
-    # Accumulators that hold all results are moved once, after the last piece.
-    groups = math.ceil(results / together)
-    times = layout.moves / (groups * (pieces if groups > 1 else 1))
-    barrier = np.full((1, 9), 0, dtype=np.int64)
+    loads = _loads(spec, table, math.ceil(layout.loads / layout.turns / spec.operands.load_bursts))
+    moved = np.tile(_moves(spec, table), (max(1, round(layout.moves / sum(visit.moves for visit in visits))), 1))
+    barrier = np.zeros((1, 9), dtype=np.int64)
     barrier[0, 1] = -1
-    overlapping = spec.operands.hides_moves or spec.operands.hides_loads
+    beside = spec.operands
     parts: list[Integers] = []
     pending: list[Integers] = []
-    for piece in range(pieces):
-        loads = _loads(spec, table, math.ceil(load_count))
-        if not spec.operands.hides_loads:
-            parts += [loads, barrier] if overlapping else [loads]
-        for group in range(groups):
-            first = (piece * results + group * together) * each
-            last = (piece * results + min((group + 1) * together, results)) * each
-            part = computes[first:last]
-            if spec.operands.hides_loads:
-                part = _interleaved(part, loads[len(loads) * group // groups : len(loads) * (group + 1) // groups])
-            parts += [part, *pending]
-            pending = []
-            if groups > 1 or piece == pieces - 1:
-                moved = np.tile(moves, (max(1, round(times)), 1))
-                if spec.operands.hides_moves:
-                    pending = [moved]
-                    parts += [barrier] if groups > 1 else []
-                else:
-                    parts.append(moved)
+    at = 0
+    for visit in visits:
+        part = computes[at : at + visit.bursts]
+        at += visit.bursts
+        if beside.hides_loads:
+            part = _interleaved(part, loads[round(len(loads) * visit.loaded) : round(len(loads) * visit.loads)])
+        elif visit.loaded == 0.0 and visit.loads > 0.0:
+            parts += [loads, barrier] if beside.hides_moves else [loads]
+        parts += [part, *pending]
+        pending = []
+        if visit.moves and beside.hides_moves:
+            pending = [moved]
+            parts += [barrier] if len(visits) > 1 else []
+        elif visit.moves:
+            parts.append(moved)
     return with_runs(np.concatenate([*parts, *pending]))
+
+
+class _Visit(NamedTuple):
+    """One group of results in one piece of the inputs; weights lie in the order they are visited in."""
+
+    bursts: int
+    loaded: float  # share of the piece's inputs loaded before
+    loads: float  # and after; 0 where they are there already
+    moves: bool  # whether the group's results are moved afterwards
+
+
+def _visits(layout: Layout, together: int) -> Iterator[_Visit]:
+    """Yield groups of results in every piece, or pieces for every group."""
+    pieces, results, each = int(layout.pieces), int(layout.results), int(layout.each)
+    groups = math.ceil(results / together)
+    sizes = [each * (min((group + 1) * together, results) - group * together) for group in range(groups)]
+    if layout.by_group > 0.5:
+        for size in sizes:
+            for piece in range(pieces):
+                yield _Visit(size, 0.0, 1.0, piece == pieces - 1)
+        return
+    for piece in range(pieces):
+        for group, size in enumerate(sizes):
+            spread = (group / groups, (group + 1) / groups)
+            yield _Visit(size, *spread, groups > 1 or piece == pieces - 1)
 
 
 def _computes(spec: PimSpec, table: PimTable, layout: Layout) -> Integers:

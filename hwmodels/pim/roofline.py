@@ -17,5 +17,5 @@ def roofline_product_time(job: Product, p: PimParams) -> ProductTime:
     read_s = job.copies * job.n * job.k * job.weight_B * min(job.share * job.m, 1.0) / stream_Bps
     compute_s = job.copies * job.m * job.n * job.k * job.share * job.compute_B / p.flop_per_s / p.channels
     bursts = read_s / p.gap_s
-    layout = Layout(1.0, 1.0, 0.0, 1.0, 1.0, bursts, bursts, bursts / p.row_bursts, 1.0, 1.0, p.channels, 1.0)
+    layout = Layout(1.0, 1.0, 0.0, 0.0, 1.0, 1.0, bursts, bursts, bursts / p.row_bursts, 1.0, 1.0, 0.0, p.channels, 1.0)
     return ProductTime(max(read_s, compute_s), read_s, compute_s, 0.0, 0.0, layout)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hwmodels.parts import Area, Bytes, Count, DeviceSpec, Hertz, Name, Watts
+from hwmodels.parts import Area, Bytes, Count, DeviceSpec, Hertz, Name, Seconds, Watts
 from simulator.core.quantity import Quantity
 from simulator.core.specfile import SpecRecord
 
@@ -135,6 +135,7 @@ class PimSpec(DeviceSpec):
     operands: OperandSpec
     processor: ProcessorSpec
     energy: PimEnergySpec
+    launch_s: Seconds = 0.0  # changing modes around every kernel
     area: AreaSpec | None = None
 
     @property

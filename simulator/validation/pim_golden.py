@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hwmodels.catalog import load_hardware
 from hwmodels.dram.device import Dram
 from hwmodels.dram.standard import load_dram
 from hwmodels.pim.aim import AimRun, gemv_instructions, parse_instructions, run_aim
 from hwmodels.pim.attacc import attention_entries, program_entries, reference_controller, reference_table
 from hwmodels.pim.channel import PimTable, run_stream, stream
-from hwmodels.pim.table import tables
+from hwmodels.pim.hbm_pim import elementwise_ticks, gemv_ticks
+from hwmodels.pim.spec import PimSpec
+from hwmodels.pim.table import pim_dram, tables
 from simulator.core.errors import InputError, SpecError, SpecProblem
 from simulator.core.names import suggest
 from simulator.validation.table import Kind, Row, Table, parse_rows, read_table
@@ -26,6 +29,7 @@ TOLERANCES: dict[str, float | None] = {
     "attacc_ramulator2": 0.0,  # run on cases of our own
     "attacc_authors_cache": None,  # differs from its own code by up to 5 %, and contradicts itself
     "aim_simulator": 0.0,
+    "pimsimulator_hbmpim": 0.05,  # of the vendor's simulator, which is for research only: not part of this repository
 }
 
 _REQUIRED = ("sim", "case_id", "kind", "program", "level", "refresh", "tick_ps", "cycles")
@@ -208,10 +212,26 @@ def _aim(row: Row) -> PimCase:
     return _case(row, run.ticks, pairs, run_aim(table, instructions, refresh=True).ticks)
 
 
+def _hbm_pim(row: Row) -> PimCase:
+    spec = load_hardware("hbm-pim").device
+    assert isinstance(spec, PimSpec)
+    if round(pim_dram(spec).tick_s * 1e12) != row.number("tick_ps"):
+        raise row.error("tick_ps", f"expected {pim_dram(spec).tick_s * 1e12:.0f}, the clock of {spec.name}")
+    program = _cell(row, "program")
+    gemv = re.fullmatch(r"GEMV out=(\d{1,7}) in=(\d{1,7})", program)
+    simple = re.fullmatch(r"([A-Z]+) n=(\d{1,10})", program)
+    if gemv is not None:
+        return _case(row, gemv_ticks(spec, int(gemv[1]), int(gemv[2])), {})
+    if simple is not None:
+        return _case(row, elementwise_ticks(spec, simple[1], int(simple[2])), {})
+    raise row.error("program", f"expected 'GEMV out=.. in=..' or 'ADD n=..', got {program[:40]!r}")
+
+
 _RUNS: dict[str, Callable[[Row], PimCase]] = {
     "attacc_ramulator2": _attacc,
     "attacc_authors_cache": _attacc,
     "aim_simulator": _aim,
+    "pimsimulator_hbmpim": _hbm_pim,
 }
 
 

@@ -118,3 +118,20 @@ def test_aim_keeps_its_table():
         assert run.commands["MAC16"] == 640
         assert run.commands["TMOD"] >= 4
         assert run.ticks > 10 * 226
+
+
+@pytest.mark.shared_data
+def test_rows_that_are_not_ours(shared_data, tmp_path):
+    """HBM-PIM within 5 %; the table in AttAcc's repository is shown and not judged."""
+    lines = (shared_data / "golden" / "pim_golden.csv").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines[1:] if "hbmpim" in line or "cache_BA_L2048_h130" in line]
+    file = tmp_path / "others.csv"
+    file.write_text("\n".join([lines[0], *kept]), encoding="utf-8")
+    cases = {case.name: case for case in replay_pim(file).cases}
+    hbm = [case for case in cases.values() if case.sim == "pimsimulator_hbmpim"]
+    assert len(hbm) == 7
+    assert [(case.name, case.relative) for case in hbm if abs(case.relative) > 0.05] == []
+    cached = cases["cache_BA_L2048_h130_d128_npc"]
+    assert cached.simulated == 26768  # what its own code gives today, where its table says 28176
+    assert cached.tolerance is None
+    assert cached.agrees

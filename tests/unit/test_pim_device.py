@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hwmodels.catalog import bundled, load_hardware
 from hwmodels.device import RESOURCES, Kernel
+from hwmodels.pim.area import pim_area
 from hwmodels.pim.closed_form import product_time
 from hwmodels.pim.device import Pim
 from hwmodels.pim.layout import Product
 from hwmodels.pim.params import PimParams
 from hwmodels.pim.table import pim_dram
 from hwmodels.system import build_system
+from simulator.core.errors import InputError
 from workloads.catalog import load_model
 from workloads.formats import load_format
 from workloads.operators import Gemm
@@ -24,6 +30,7 @@ DEVICES = tuple(bundled("pim"))
 BF16 = load_format("bf16")
 
 
+@cache
 def _device(name: str, level: str = "analytic", *overrides: str) -> Pim:
     device = build_system(load_hardware(name, overrides), level).device  # type: ignore[arg-type]
     assert isinstance(device, Pim)
@@ -129,3 +136,45 @@ def test_refresh_costs_its_share() -> None:
     with_refresh = product_time(_matrix(1.0, 8192.0, 8192.0), p).time_s
     without = product_time(_matrix(1.0, 8192.0, 8192.0), p._replace(refresh_s=0.0)).time_s
     assert with_refresh / without == pytest.approx(1.0 / (1.0 - 455 / 6825), rel=1e-3)
+
+
+def test_area_of_logic_pim_is_the_papers_and_follows_the_knobs() -> None:
+    spec = _device("logic-pim").spec
+    area = pim_area(spec)
+    assert area.total_mm2 == pytest.approx(17.80, rel=0.006)  # four times 666 GB/s of the table, 3.98 of 670
+    assert area.total_mm2 / spec.area.die_mm2 == pytest.approx(0.1471, rel=0.006)  # type: ignore[union-attr, operator]
+    assert sum(area) == area.total_mm2
+    base = pim_area(_device("stacked-3d").spec)
+    fast = pim_area(_device("stacked-3d", "analytic", "compute.clock=1300 MHz").spec)
+    wide = pim_area(_device("stacked-3d", "analytic", "compute.bandwidth_multiplier=7").spec)
+    assert fast.macs_mm2 == pytest.approx(base.macs_mm2 / 2.0)
+    assert wide.vias_mm2 == pytest.approx(2.0 * base.vias_mm2, rel=0.01)
+    assert wide.macs_mm2 == pytest.approx(7.0 / 4.0 * base.macs_mm2, rel=0.01)
+    with pytest.raises(InputError, match="no area by component"):
+        pim_area(_device("pim-gpt").spec)
+
+
+@given(
+    n=st.integers(1000, 40000),  # products of a single row are a few commands: rounding rules there
+    k=st.integers(500, 30000),
+    m=st.integers(1, 40),
+    name=st.sampled_from(["attacc", "logic-pim", "aim", "pim-gpt", "hbm-pim"]),
+)
+def test_more_is_never_slower(n: int, k: int, m: int, name: str) -> None:
+    device = _device(name)
+    job, p = _matrix(float(m), float(n), float(k)), device.params
+    time_s = product_time(job, p).time_s
+    assert product_time(job, p._replace(refresh_s=0.0)).time_s <= time_s
+    assert product_time(job, p._replace(flop_per_s=4.0 * p.flop_per_s)).time_s <= time_s * (1.0 + 1e-9)
+    for resource in ("hbm", "compute"):
+        assert product_time(job, device.scaled(resource, 1.5).params).time_s <= time_s * (1.0 + 1e-9)
+    twice = product_time(job._replace(m=2.0 * m), p)
+    assert time_s <= twice.time_s * (1.0 + 1e-9)
+    assert twice.time_s <= 2.0 * time_s * (1.0 + 1e-9) or name == "logic-pim"
+
+
+def test_more_banks_are_never_slower() -> None:
+    p = _device("attacc").params
+    for n, k in ((8192.0, 8192.0), (1000.0, 128.0), (5.0, 70000.0)):
+        times = [product_time(_matrix(1.0, n, k), p._replace(banks=banks)).time_s for banks in (4.0, 8.0, 16.0, 64.0)]
+        assert times == sorted(times, reverse=True)
