@@ -1,4 +1,4 @@
-"""``ridgeline schema hardware|model|report``."""
+"""``ridgeline schema hardware|model|space|report``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "what",
-        choices=("hardware", "model", "report"),
-        help="hardware: YAML files of GPUs and systems; model: config.json files; report: what simulate --json prints",
+        choices=("hardware", "model", "space", "report"),
+        help="hardware: YAML files of devices and systems; model: config.json files; space: sweep files; "
+        "report: what simulate --json prints",
     )
 
 
@@ -27,6 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
         from workloads.schema import model_schema
 
         schema = model_schema()
+    elif arguments.what == "space":
+        from dse.space.schema import space_schema
+
+        schema = space_schema()
     else:
         from simulator.api.document import SCHEMA
 

@@ -17,6 +17,7 @@ __all__ = ["add_arguments", "run"]
 
 _EXPLORERS = ("exhaustive", "grid", "random", "sobol", "lhs", "nsga2", "tpe")
 _INTERRUPTED = 130
+_STORED_B = 70.0  # of a point in a shard
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +86,11 @@ def _search(space: Space, arguments: argparse.Namespace) -> Search:
 def _chosen(space: Space, search: Search) -> str:
     if search.explorer == "exhaustive":
         points = min(search.points or space.size, space.size)
-        return "all looked at" if points == space.size else f"the first {points:,} looked at"
+        chosen = "all looked at" if points == space.size else f"the first {points:,} looked at"
+        stored_GB = points * _STORED_B / 1e9
+        if search.keep == "front" or stored_GB < 1.0:
+            return chosen
+        return f"{chosen}; keeping them takes about {stored_GB:.0f} GB, --keep front only what is best"
     points = min(search.points or 1024, space.size)
     return f"up to {points:,} chosen by {search.explorer}, seed {search.seed}"
 

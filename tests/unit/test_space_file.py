@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from dse.evaluate import all_constraints, evaluate_shard
 from dse.space.file import bundled_spaces, load_space
 from dse.space.paths import arguments_of
+from dse.space.schema import space_schema
+from simulator.core.document import read_document
 from simulator.core.errors import RidgelineError, SpecError
 from simulator.serving.arrivals import Stream
 from simulator.serving.lengths import parse_lengths
@@ -237,6 +240,17 @@ axes:
 objectives: {ttft_p99_s: min, cost_per_million_USD: min}
 constraints: {late: {metric: tpot_p99_s, at_most: 50 ms}}
 """
+
+
+def test_the_schema_for_editors_takes_what_loads(tmp_path: Path) -> None:
+    schema = Draft202012Validator(space_schema())
+    schema.check_schema(space_schema())
+    for path in bundled_spaces().values():
+        assert not list(schema.iter_errors(read_document(path).plain())), path.name
+    for bad in ("run.kv: 3", "run.kv: {from: 1}", "run.kv: {link: []}", "run.kv: [[1]]"):
+        file = tmp_path / "bad.yaml"
+        file.write_text(FILE.replace("run.kv: [bf16, fp8]", bad), encoding="utf-8")
+        assert list(schema.iter_errors(read_document(file).plain())), bad
 
 
 def test_servers_are_asked_for_by_serve(tmp_path: Path) -> None:
