@@ -49,7 +49,7 @@ class BatchModel:
 
     What cannot be a column (the model, its formats, parallelism, batch and context, families of devices, how many there
     are) needs a model each; a model holds nothing but its operator table and some hundred kB of scratch memory, and
-    costs some ten milliseconds to make.
+    costs some ten milliseconds to make. It keeps what it worked out last: give each thread a model of its own.
 
     Parameters
     ----------
