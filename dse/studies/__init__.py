@@ -13,4 +13,5 @@ STUDIES: dict[str, str] = {
     "duplex": "a processor and Logic-PIM on one HBM, for experts and continuous batching",
     "fusemax": "attention on a spatial array, from unfused to a bound 1-pass cascade",
     "pim-gpt": "GDDR6 that multiplies, with a small ASIC, against a T4 and a CPU",
+    "tensor-engines": "int8 arrays with and without the bit-weight transformation, and what fp8 costs",
 }
