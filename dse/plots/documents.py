@@ -42,9 +42,11 @@ def read_document(path: Path, *schemas: str) -> dict[str, Any]:
         If it cannot be read or is something else.
     """
     try:
-        if path.stat().st_size > _MOST_B:
+        with path.open("rb") as stream:
+            data = stream.read(_MOST_B + 1)
+        if len(data) > _MOST_B:
             raise InputError(f"{path}: larger than {_MOST_B >> 20} MiB, no document of this program")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(data)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

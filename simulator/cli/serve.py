@@ -113,6 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
         from dse.plots.figure import check_path
 
         check_path(arguments.plot)
+    if arguments.find_capacity:
+        _check_search(arguments)
     load = _load(arguments, arguments.rate)
     deployed = deploy(arguments.model, arguments.hardware, _deployment(arguments), load.source)
     if arguments.find_capacity:
@@ -145,17 +147,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if ok and not served.report.requests["rejected"] else 1
 
 
+def _check_search(arguments: argparse.Namespace) -> None:
+    from simulator.core.errors import InputError
+    from simulator.serving.tally import parse_slo
+
+    if arguments.slo is None or not parse_slo(arguments.slo).stated or arguments.rate is None:
+        raise InputError("--find-capacity needs --slo, and --rate to begin with")
+    if arguments.requests_out is not None or arguments.steps_out is not None:
+        raise InputError("--find-capacity serves at many rates: write requests or steps of one, without it")
+
+
 def _find_capacity(arguments: argparse.Namespace, deployed: Deployed, load: Load) -> int:
     """Search and print; 1 where no rate holds."""
     from dataclasses import asdict
 
-    from simulator.core.errors import InputError
     from simulator.serving.capacity import find_capacity
     from simulator.serving.serve import serve
     from simulator.serving.text import capacity_text
-
-    if not load.slo.stated or arguments.rate is None:
-        raise InputError("--find-capacity needs --slo, and --rate to begin with")
 
     points = []
 
@@ -199,8 +207,9 @@ def _source(arguments: argparse.Namespace, rate: float | None) -> Source:
     from simulator.serving.requests import INPUT, OUTPUT
     from simulator.serving.trace_file import Trace, read_trace
 
-    ways = [arguments.trace is not None, rate is not None, arguments.concurrency > 0]
-    if arguments.trace is not None and not arguments.find_capacity and sum(ways) > 1:
+    searched = arguments.trace is not None and arguments.find_capacity  # a trace played at each rate that is tried
+    ways = [arguments.trace is not None and not searched, rate is not None, arguments.concurrency != 0]
+    if sum(ways) > 1:
         raise InputError("give one of --trace, --rate and --concurrency")
     if not any(ways):
         raise InputError("say when requests come: --trace FILE, --rate QPS or --concurrency N")
@@ -220,6 +229,8 @@ def _source(arguments: argparse.Namespace, rate: float | None) -> Source:
     count = 1000 if arguments.requests is None else arguments.requests
     pace = float("inf") if rate is None else rate
     if arguments.turns != 1.0:
+        if rate is None:
+            raise InputError("conversations (--turns) come at a rate: give --rate")
         return Conversations(
             lengths=lengths or drawn,
             rate=pace,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from simulator.core.errors import InputError
+from simulator.serving import layout
 from simulator.serving.lengths import Lengths
-from simulator.serving.requests import Requests, as_requests
+from simulator.serving.requests import LARGEST_TOKENS, Requests, as_requests, check_seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ Number = TypeVar("Number", "np.int64", "np.float64")
 __all__ = ["Conversations", "Stream"]
 
 _CHUNK = 16384
+_MOST_REQUESTS = 1_000_000_000  # days of simulation; keeps a slip of the finger from running for ever
 
 
 def _gaps(random: np.random.Generator, count: int, burstiness: float) -> NDArray[np.float64]:
@@ -66,8 +68,15 @@ class Stream:
             raise InputError(f"the rate must be above 0 requests per second, got {self.rate:g}")
         if not 0.0 <= self.burstiness <= 100.0:
             raise InputError(f"burstiness must be between 0 and 100, got {self.burstiness:g}")
-        if self.count < 1:
-            raise InputError(f"at least one request is needed, got {self.count}")
+        if not 1 <= self.count <= _MOST_REQUESTS:
+            raise InputError(f"a stream has 1 to {_MOST_REQUESTS} requests, got {self.count}")
+        if not 1 <= self.priorities <= layout.PRIORITIES:
+            raise InputError(f"there are 1 to {layout.PRIORITIES} classes of priority, got {self.priorities}")
+        if not 0 <= self.prefix_tokens <= LARGEST_TOKENS:
+            raise InputError(f"a shared prefix has 0 to {LARGEST_TOKENS} tokens, got {self.prefix_tokens}")
+        if not 1 <= self.prefix_groups <= LARGEST_TOKENS:
+            raise InputError(f"prefixes are shared in 1 to {LARGEST_TOKENS} groups, got {self.prefix_groups}")
+        check_seed(self.seed)
 
     @property
     def mean_tokens(self) -> float:
@@ -140,6 +149,7 @@ class Conversations:
             raise InputError(f"the time between turns must be between 0 and 1e6 s, got {self.think_s:g}")
         if not 1 <= self.count <= 5_000_000:
             raise InputError(f"conversations are made for 1 to 5 million requests, got {self.count}")
+        check_seed(self.seed)
 
     @property
     def mean_tokens(self) -> float:
@@ -170,6 +180,8 @@ class Conversations:
         inputs = self.prefix_tokens + _within(fresh + outputs, turns) - outputs
         order = np.lexsort((index, arrival))
         order = order[(inputs + outputs)[order] <= self.most_tokens][: self.count]
+        if not order.size:
+            raise InputError(f"no turn is within the {self.most_tokens} tokens of a conversation: shorten --lengths")
         yield as_requests(
             arrival[order],
             inputs[order],

@@ -10,6 +10,8 @@ from simulator.core.errors import InputError
 from simulator.serving.policy import POLICIES, Policy
 from simulator.serving.surface import StepCost
 
+_MOST_SEQUENCES = 65536
+
 __all__ = ["ROUTERS", "Cluster", "Fault", "Link", "Pool", "Role", "Server", "Speculation"]
 
 Role = Literal["prefill", "decode", "both"]
@@ -130,6 +132,10 @@ class Server:
             value = getattr(self, name)
             if value < least:
                 raise InputError(f"{self.name}: {name} must be at least {least}, got {value}")
+        if self.sequences > _MOST_SEQUENCES:
+            raise InputError(f"{self.name}: a step has at most {_MOST_SEQUENCES} sequences, got {self.sequences}")
+        if not 0.0 <= self.skew <= 1000.0:
+            raise InputError(f"{self.name}: skew lies between 0 and 1000, got {self.skew:g}")
         if self.budget < (1 if self.speculation is None else self.speculation.drafted + 1):
             raise InputError(f"{self.name}: a budget of {self.budget} tokens is less than one drafted step")
 
@@ -193,7 +199,10 @@ class Cluster:
         count = sum(pool.count for pool in self.pools)
         for fault in self.faults:
             if not (0.0 <= fault.time_s < 1e12 and 0 <= fault.server < count and 0.0 <= fault.factor <= 1e6):
-                raise InputError(f"{fault}: there are servers 0 to {count - 1}, times from 0 s and factors from 0")
+                raise InputError(
+                    f"fault {fault.time_s:g}:{fault.server}:{fault.factor:g}: expected a time from 0 to 1e12 s, a "
+                    f"server from 0 to {count - 1} and a factor from 0 to 1e6"
+                )
 
     @property
     def servers(self) -> list[tuple[Server, Role]]:

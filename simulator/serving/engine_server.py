@@ -127,7 +127,7 @@ def engine_server(
         blocks=blocks,
         page_tokens=profile.memory.page_tokens,
         policy=load_policy(policy or habits.policy),
-        sequences=sequences or habits.sequences,
+        sequences=habits.sequences if sequences is None else sequences,
         budget=profile.step_tokens or 16384,
         captured=profile.pad_sequences,
         host_blocks=_host_blocks(system.spec, one_B, parallel.devices) if host_tier else 0,

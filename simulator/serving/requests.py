@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LARGEST_TOKENS", "Requests", "Source", "as_requests"]
+__all__ = ["LARGEST_TOKENS", "Requests", "Source", "as_requests", "check_seed"]
 
 #: More tokens than any model's context: a slip of the pen.
 LARGEST_TOKENS = 1 << 31
@@ -45,6 +45,18 @@ class Source(Protocol):
     @property
     def longest_tokens(self) -> int:
         """The longest request, input and output."""
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is no whole number of 63 bits.
+
+    Raises
+    ------
+    InputError
+        If it is negative or larger.
+    """
+    if not 0 <= seed < 1 << 63:
+        raise InputError(f"a seed lies between 0 and 2^63 - 1, got {seed}")
 
 
 def as_requests(

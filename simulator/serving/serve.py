@@ -16,7 +16,7 @@ from simulator.core.provenance import provenance
 from simulator.serving.cluster import Cluster, Fault, Pool, Role, Server, Speculation
 from simulator.serving.engine_server import engine_cost, engine_server
 from simulator.serving.report import ServeReport, build_report
-from simulator.serving.requests import Source
+from simulator.serving.requests import Source, check_seed
 from simulator.serving.run import ClusterRun, Prepared, prepare, run_cluster
 from simulator.serving.tally import Slo, Tally
 from workloads.model import ModelSpec
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Deployed", "Deployment", "Load", "Served", "deploy", "serve"]
+
+_MOST_INSIDE = 1_000_000  # requests of a closed loop, as many as tables and queues are sure to hold
 
 Rows = Callable[["NDArray[np.float64]"], None]
 
@@ -71,6 +73,12 @@ class Deployment:
     spill_tokens: int = 8192
     faults: Sequence[Fault] = ()
 
+    def __post_init__(self) -> None:
+        if self.draft is not None and self.speculation is None:
+            raise InputError(f"nothing is drafted by {self.draft}: also say how many tokens (--speculate 4:0.7)")
+        if self.overlap_transfer and not self.prefill:
+            raise InputError("the cache is only moved where prompts have servers of their own (--prefill, --decode)")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
@@ -80,6 +88,11 @@ class Load:
     slo: Slo = field(default_factory=Slo)
     concurrency: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        if not 0 <= self.concurrency <= _MOST_INSIDE:
+            raise InputError(f"a closed loop holds 1 to {_MOST_INSIDE} requests, got {self.concurrency}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +217,8 @@ def _server(setup: Setup, spec: SystemSpec, how: Deployment, source: Source) -> 
     draft = None
     if how.speculation is not None and how.draft is not None:
         small, _ = prepare_setup(how.draft, spec, tp=1, profile=how.profile)
+        if not small.model.is_decoder:
+            raise InputError(f"{small.model.name} is an encoder: it can draft nothing")
         draft = engine_cost(small, system)
     return engine_server(
         setup,

@@ -59,10 +59,13 @@ def parse_slo(text: str) -> Slo:
         name = name.strip()
         if not equals or name not in ("ttft", "tpot", "e2e", "share"):
             raise InputError(f"--slo {text!r}: expected ttft=TIME,tpot=TIME,e2e=TIME,share=SHARE, got {item!r}")
-        if name == "share":
-            values[name] = parse_quantity(value.strip(), "1")
-        else:
-            values[f"{name}_s"] = parse_quantity(value.strip(), "s")
+        try:
+            if name == "share":
+                values[name] = parse_quantity(value.strip(), "1")
+            else:
+                values[f"{name}_s"] = parse_quantity(value.strip(), "s")
+        except InputError as error:
+            raise InputError(f"--slo {text!r}: {name}: {error}") from None
     if not 0.0 < values.get("share", 0.9) <= 1.0:
         raise InputError(f"--slo {text!r}: a share lies above 0 and at most at 1")
     return Slo(**values)

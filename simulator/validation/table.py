@@ -138,16 +138,13 @@ def _read_text(path: Path) -> str:
     if path.is_dir():
         raise _problem(file, 1, 1, "is a directory: name the files in it")
     try:
-        size_B = path.stat().st_size
-        if size_B > _LARGEST_FILE_B:
-            limit_MiB = _LARGEST_FILE_B // 2**20
-            raise _problem(
-                file, 1, 1, f"{size_B} bytes is more than a table of measurements has (limit {limit_MiB} MiB)"
-            )
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST_FILE_B + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _problem(file, 1, 1, f"cannot be read: {reason}") from None
+    if len(data) > _LARGEST_FILE_B:
+        raise _problem(file, 1, 1, f"larger than the {_LARGEST_FILE_B // 2**20} MiB that a table of measurements has")
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
         raise _problem(file, line, 1, "binary: expected a CSV file")
