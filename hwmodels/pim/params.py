@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from hwmodels.dram.device import Dram
 from hwmodels.pim.spec import CommandsSpec, PimSpec
 from hwmodels.pim.table import pim_dram, spacing
 from simulator.core.errors import InputError
@@ -54,6 +55,39 @@ class PimParams(NamedTuple):
         return self.channels * self.flop_per_s
 
 
+#: Bandwidths of datasheets are rounded: a multiplier may ask for a little more than all banks give.
+_ROUNDING = 1.02
+
+
+def _check(spec: PimSpec, dram: Dram) -> None:
+    """Raise InputError where the table lacks what the specification names."""
+    names = spec.commands
+    known = {command for row in dram.constraints for command in (*row.prev, *row.next)}
+    wanted = {names.activate, names.compute, names.precharge, names.load, *names.move, "REFab", "PREA"}
+    missing = sorted((wanted | ({names.mode} if names.mode is not None else set())) - known)
+    if missing:
+        raise InputError(f"{spec.name}: {dram.standard} has no command {missing[0]}; it has {', '.join(sorted(known))}")
+    for level in (names.level, names.compute_within, names.move_within):
+        if level not in dram.levels:
+            raise InputError(f"{spec.name}: {dram.standard} has no level {level}: {', '.join(dram.levels)}")
+    groups = dram.nodes(names.level)
+    if spec.compute.turns > groups:
+        raise InputError(
+            f"{spec.name}: compute.turns is {spec.compute.turns}, {dram.standard} has {groups} {names.level}"
+        )
+    if not names.move:
+        raise InputError(f"{spec.name}: commands.move is empty: name what moves results")
+    absent = [timing for timing in ("nRFC", "nREFI") if timing not in dram.timings]
+    if absent:
+        raise InputError(f"{spec.name}: {dram.standard} has no timing {absent[0]}")
+    if dram.timings["nRFC"] >= dram.timings["nREFI"]:
+        raise InputError(
+            f"{spec.name}: a refresh of {dram.timings['nRFC']} clocks every {dram.timings['nREFI']} leaves no time"
+        )
+    if spacing(dram, names.compute, names.compute, names.compute_within) < 1:
+        raise InputError(f"{spec.name}: {dram.standard} has no constraint from {names.compute} to {names.compute}")
+
+
 class _Moves(NamedTuple):
     """Waits around and between the commands that move results."""
 
@@ -91,17 +125,16 @@ def pim_params(spec: PimSpec) -> PimParams:
     Raises
     ------
     InputError
-        If the table does not say how long its commands wait for each other.
+        If the table lacks a command, a level or a timing, or has fewer banks than compute together.
     """
     dram, names, compute = pim_dram(spec), spec.commands, spec.compute
+    _check(spec, dram)
     tick_s = dram.tick_s
 
     def wait_s(before: str, after: str, within: str = "Bank") -> float:
         return spacing(dram, before, after, within) * tick_s
 
     gap_s = wait_s(names.compute, names.compute, names.compute_within)
-    if gap_s <= 0.0:
-        raise InputError(f"{spec.name}: {dram.standard} has no constraint from {names.compute} to {names.compute}")
     open_s = wait_s(names.activate, names.compute)
     close_s = wait_s(names.compute, names.precharge)
     precharge_s = wait_s(names.precharge, names.activate)
@@ -120,6 +153,11 @@ def pim_params(spec: PimSpec) -> PimParams:
     banks = float(compute.banks or 0)
     if compute.bandwidth_multiplier is not None:
         banks = compute.bandwidth_multiplier * external_Bps * gap_s / dram.burst_B
+    if banks > dram.banks * _ROUNDING:
+        raise InputError(
+            f"{spec.name}: {banks:.0f} banks would compute together, a channel of {dram.standard} has {dram.banks}: "
+            "lower compute.banks or compute.bandwidth_multiplier"
+        )
     stream_Bps = banks * dram.burst_B / gap_s
     flop_per_s = 2.0 * (compute.macs or 0) * compute.clock_Hz
     if compute.op_per_byte is not None:

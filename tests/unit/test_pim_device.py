@@ -17,7 +17,7 @@ from hwmodels.pim.layout import Product
 from hwmodels.pim.params import PimParams
 from hwmodels.pim.table import pim_dram
 from hwmodels.system import build_system
-from simulator.core.errors import InputError
+from simulator.core.errors import InputError, SpecError, UnknownNameError
 from workloads.catalog import load_model
 from workloads.formats import load_format
 from workloads.operators import Gemm
@@ -178,3 +178,21 @@ def test_more_banks_are_never_slower() -> None:
     for n, k in ((8192.0, 8192.0), (1000.0, 128.0), (5.0, 70000.0)):
         times = [product_time(_matrix(1.0, n, k), p._replace(banks=banks)).time_s for banks in (4.0, 8.0, 16.0, 64.0)]
         assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("commands.compute=FOO", "has no command FOO"),
+        ("commands.move_within=Foo", "has no level Foo"),
+        ("compute.banks=1000", "1000 banks would compute together, a channel of HBM3-PIM has 64"),
+        ("compute.turns=2", "compute.turns is 2, HBM3-PIM has 1 Channel"),
+        ("dram.standard=foo", "known: gddr6-aim"),
+        ("dram.speed=foo", "known: HBM3_5200"),
+        ("compute.op_per_byte=2", "say either macs or op_per_byte"),
+    ],
+)
+def test_what_the_table_lacks_is_said(override: str, says: str) -> None:
+    with pytest.raises((InputError, SpecError, UnknownNameError)) as caught:
+        _device("attacc", "analytic", override)
+    assert says in str(caught.value)
