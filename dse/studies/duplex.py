@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dse.plots.bars import plot_speedups
-from dse.studies.duplex_setup import MODELS, SYSTEMS, Case, Outcome, grid, run_case
+from dse.studies.duplex_setup import MODELS, SYSTEMS, Case, Outcome, grid, run_case, saturated_rate
 from dse.studies.study import Comparison, Progress, Study, StudyFigure
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(data_dir: Path | None, progress: Progress) -> Study:
     return Study(
         name="duplex",
         paper=_PAPER,
-        comparisons=[*_throughput(published), *_latency(), *_bank_pim(), *_energy(published)],
+        comparisons=[*_throughput(published), *_latency(), *_bank_pim(), *_energy(published), *_saturation()],
         tables={
             "Throughput over GPU, means over batches and lengths": list(_means(cases)),
             "On the terms of the paper's simulator": [_row(case) for case in published],
@@ -75,7 +75,8 @@ _NOTES = (
     "With our calibrated GPU the gain is larger: kernels of few rows for each expert reach less than the datasheet's "
     "bandwidth, and launches and collectives take their time; Logic-PIM as published has no such losses, nor a board "
     "around it, and its energies are the paper's. That comparison favours what exists on paper only.",
-    "Left out: latency against the rate of requests (figure 13), which needs requests one by one (`ridgeline serve`).",
+    "Saturation is that of `ridgeline serve`: Mixtral on four devices, 400 requests of 4096 and 512 tokens that come "
+    "faster than they can be served, at most 128 at once, our calibrated GPU. The paper reads it off latencies.",
 )
 
 
@@ -174,6 +175,15 @@ def _energy(cases: Sequence[Case]) -> Iterator[Comparison]:
         yield _percent(f"energy less than GPU, {model}, most", reported, most, "Fig. 15", _LOOSE)
     mean = _mean([_less_energy(case) for case in _of(cases, _FULL)])
     yield _percent("energy less than GPU, MoE models, mean", 28.19, mean, "Fig. 15", _LOOSE)
+
+
+def _saturation() -> Iterator[Comparison]:
+    """Requests per second beyond which a queue grows: Mixtral, 4096 tokens in, 512 out (figure 13)."""
+    rates = {name: saturated_rate(name) for name in ("GPU", _FULL)}
+    for name, reported in (("GPU", 9.0), (_FULL, 14.0)):
+        what = f"Mixtral, requests per second at saturation, {name}"
+        yield Comparison(what=what, reported=reported, simulated=rates[name], unit="1/s", source="Fig. 13")
+    yield _ratio("Mixtral, saturation over GPU", 14.0 / 9.0, rates[_FULL] / rates["GPU"], "Fig. 13")
 
 
 def _row(case: Case) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from workloads.parallel import Parallelism
 from workloads.precision import Precision
 from workloads.step import Step
 
-__all__ = ["MODELS", "SYSTEMS", "Case", "Outcome", "grid", "run_case"]
+__all__ = ["MODELS", "SYSTEMS", "Case", "Outcome", "grid", "run_case", "saturated_rate"]
 
 
 class Served(NamedTuple):
@@ -183,3 +183,32 @@ def _access_J(steady: Steady, system: System, devices: int) -> float:
             per_B = _ACCESS_J_PER_B.get(op.unit) or _ACCESS_J_PER_B[names[op.unit]]
             total_J += share * op.count * (op.cost.hbm_B * per_B + op.cost.flops * _J_PER_FLOP)
     return total_J * devices / steady.batch
+
+
+#: Figure 13: requests of Mixtral, how many run at once; how many we follow, a rate that no system keeps up with.
+_LENGTHS, _AT_ONCE = "4096:512", 128
+_REQUESTS, _TOO_MANY = 400, 100.0
+
+
+@cache
+def saturated_rate(system: str) -> float:
+    """Return the requests per second that Mixtral on a system finishes when more arrive, one by one."""
+    from simulator.serving.arrivals import Stream
+    from simulator.serving.lengths import parse_lengths
+    from simulator.serving.serve import Deployment, Load, deploy, serve
+
+    design, served = SYSTEMS[system], MODELS["Mixtral"]
+    devices = served.devices * design.copies
+    spread = _spread(_model("Mixtral"), devices, design.expert_tensor)
+    source = Stream(lengths=parse_lengths(_LENGTHS), rate=_TOO_MANY, count=_REQUESTS)
+    how = Deployment(
+        weights="fp16",
+        activations="fp16",
+        kv="fp16",
+        tp=spread.tp,
+        ep=spread.ep,
+        profile="ideal",
+        sequences=_AT_ONCE,
+    )
+    deployed = deploy(_model("Mixtral"), _system(system, devices, False).spec, how, source)
+    return serve(deployed, Load(source=source)).report.request_rate
