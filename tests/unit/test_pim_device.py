@@ -196,3 +196,17 @@ def test_what_the_table_lacks_is_said(override: str, says: str) -> None:
     with pytest.raises((InputError, SpecError, UnknownNameError)) as caught:
         _device("attacc", "analytic", override)
     assert says in str(caught.value)
+
+
+def test_energy_by_hand() -> None:
+    # Logic-PIM, 8192 x 8192: each weight passes the logic die once, rows of eight banks open once for 32 bursts each.
+    device = _device("logic-pim")
+    time = product_time(_matrix(1.0, 8192.0, 8192.0), device.params)
+    padding = time.layout.bursts * 256 * 160 / (8192 * 8192 * 2)
+    spent = device.cost(_gemm(1, 8192, 8192)).energy_J
+    bursts = 8192 * 8192 * 2 / 32 * padding
+    assert 1.0 <= padding < 1.05
+    assert spent["bank"] == pytest.approx(bursts * 0.464e-9)
+    assert spent["activate"] == pytest.approx(time.layout.rows * 8 * 160 * 0.909e-9)
+    assert spent["compute"] == pytest.approx(2 * 8192 * 8192 * 0.23e-12)
+    assert spent["bank"] / (bursts * 256) == pytest.approx(1.81e-12, rel=0.01)  # pJ/bit to the logic die, as published
