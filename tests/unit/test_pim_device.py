@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from hwmodels.catalog import bundled, load_hardware
 from hwmodels.device import RESOURCES, Kernel
-from hwmodels.pim.area import pim_area
 from hwmodels.pim.closed_form import product_time
 from hwmodels.pim.device import Pim
 from hwmodels.pim.layout import Product
@@ -138,20 +137,13 @@ def test_refresh_costs_its_share() -> None:
     assert with_refresh / without == pytest.approx(1.0 / (1.0 - 455 / 6825), rel=1e-3)
 
 
-def test_area_of_logic_pim_is_the_papers_and_follows_the_knobs() -> None:
-    spec = _device("logic-pim").spec
-    area = pim_area(spec)
-    assert area.total_mm2 == pytest.approx(17.80, rel=0.006)  # four times 666 GB/s of the table, 3.98 of 670
-    assert area.total_mm2 / spec.area.die_mm2 == pytest.approx(0.1471, rel=0.006)  # type: ignore[union-attr, operator]
-    assert sum(area) == area.total_mm2
-    base = pim_area(_device("stacked-3d").spec)
-    fast = pim_area(_device("stacked-3d", "analytic", "compute.clock=1300 MHz").spec)
-    wide = pim_area(_device("stacked-3d", "analytic", "compute.bandwidth_multiplier=7").spec)
-    assert fast.macs_mm2 == pytest.approx(base.macs_mm2 / 2.0)
-    assert wide.vias_mm2 == pytest.approx(2.0 * base.vias_mm2, rel=0.01)
-    assert wide.macs_mm2 == pytest.approx(7.0 / 4.0 * base.macs_mm2, rel=0.01)
-    with pytest.raises(InputError, match="no area by component"):
-        pim_area(_device("pim-gpt").spec)
+def test_area_follows_the_knobs_of_the_template() -> None:
+    base = _device("stacked-3d").spec.area_mm2_by_component()
+    fast = _device("stacked-3d", "analytic", "compute.clock=1300 MHz").spec.area_mm2_by_component()
+    wide = _device("stacked-3d", "analytic", "compute.bandwidth_multiplier=8").spec.area_mm2_by_component()
+    assert fast["multipliers"] == pytest.approx(base["multipliers"] / 2.0)  # half as many at twice the clock
+    assert wide["vias"] == pytest.approx(2.0 * base["vias"])
+    assert wide["multipliers"] == pytest.approx(2.0 * base["multipliers"])
 
 
 @given(
