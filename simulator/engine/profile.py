@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ from workloads.step import SequenceGroup, Step
 __all__ = ["Profile", "load_profile", "profile_names"]
 
 _FOLDER = Path(__file__).parent / "profiles"
+_MOST_CHUNKS = 128  # of a prompt that are told apart: 2 million tokens in steps of 16384
 
 Seconds = Annotated[float, Quantity("s", zero=True)]
 Bytes = Annotated[float, Quantity("B", zero=True)]
@@ -145,7 +147,8 @@ class Profile(SpecRecord):
         """Cut the prefill of ``count`` prompts into steps within the token budget, alike ones counted.
 
         A prompt longer than the budget is cut into chunks, of which only the last computes logits; ``whole_prompts``
-        (encoders: every token sees every other) are never cut.
+        (encoders: every token sees every other) are never cut. Beyond ``_MOST_CHUNKS`` whole chunks, the middle of so
+        many stretches stands for all chunks in it: exact where a step's cost grows linearly with what is cached.
         """
         budget = self.step_tokens
         if budget is None or count * new <= budget:
@@ -157,12 +160,14 @@ class Profile(SpecRecord):
                 steps.append((Step.of((count % whole, new, cached)), 1))
             return steps
         chunks = math.ceil(new / budget)
-        steps = []
-        for index in range(chunks):
-            size = min(budget, new - index * budget)
-            last = int(index == chunks - 1)
-            steps.append((Step.of((1, size, cached + index * budget, last)), count))
-        return steps
+        whole = chunks - 1
+        stretches = min(whole, _MOST_CHUNKS)
+        ends = [index * whole // stretches for index in range(stretches + 1)]
+        steps = [
+            (Step.of((1, budget, cached + (first + end - 1) * budget // 2, 0)), count * (end - first))
+            for first, end in pairwise(ends)
+        ]
+        return [*steps, (Step.of((1, new - whole * budget, cached + whole * budget, 1)), count)]
 
 
 def profile_names() -> list[str]:

@@ -8,8 +8,10 @@ from hwmodels.catalog import load_hardware
 from simulator import simulate
 from simulator.api.request import Request, choose_parallelism
 from simulator.core.errors import InputError
+from simulator.engine.profile import load_profile
 from workloads.catalog import load_model
 from workloads.moe import expert_load, load_routing
+from workloads.step import Step
 
 
 def test_all_devices_are_used_unless_degrees_are_given() -> None:
@@ -67,3 +69,14 @@ def test_sequence_parallelism_trades_one_collective_for_two() -> None:
     ]
     names = [{row.name for row in report.operators()} for report in reports]
     assert "attention_gather" in names[1] - names[0]
+
+
+def test_a_prompt_of_very_many_chunks_is_a_few_steps() -> None:
+    """All tokens are there, the last chunk is as it is, and what grows linearly with the cache adds up exactly."""
+    stack = load_profile("ideal", ["step_tokens=1000"])
+    long = stack.prefill_steps(3, 1_000_500, 70)
+    assert len(long) == 129
+    assert sum(step.groups[0].new * times for step, times in long) == 3 * 1_000_500
+    assert sum(step.groups[0].cached * times for step, times in long) == 3 * sum(70 + 1000 * i for i in range(1001))
+    assert long[-1][0] == Step.of((1, 500, 1_000_070, 1))
+    assert stack.prefill_steps(1, 128_500, 0)[:-1] == [(Step.of((1, 1000, 1000 * i, 0)), 1) for i in range(128)]
