@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from dse.explorers.explorer import Explorer, open_explorer
+from dse.explorers.choice import open_explorer
+from dse.explorers.explorer import Explorer
 
 __all__ = ["Explorer", "open_explorer"]
