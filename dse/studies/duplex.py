@@ -70,8 +70,8 @@ _NOTES = (
     "spends cannot be told.",
     "Bank-PIM is slower here than reported. Its banks read a weight again for every input, so that experts with eight "
     "tokens run at the rate of its multipliers, 53 TFLOP/s; a row of 1 KB is computed on for 98 ns and changed in 32 "
-    "ns, refresh takes 9 %, and inputs are loaded before. Without all that (level roofline) it is 1.75 and 1.03 times "
-    "the GPU in the two cases compared, and for OPT-66B ahead of Duplex, as in the paper.",
+    "ns, refresh takes 9 %, and inputs are loaded before. Without all that (level roofline) it is about 1.7 and 1.0 "
+    "times the GPU in the two cases compared, and for OPT-66B ahead of Duplex, as in the paper.",
     "With our calibrated GPU the gain is larger: kernels of few rows for each expert reach less than the datasheet's "
     "bandwidth, and launches and collectives take their time; Logic-PIM as published has no such losses, nor a board "
     "around it, and its energies are the paper's. That comparison favours what exists on paper only.",

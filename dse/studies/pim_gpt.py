@@ -91,14 +91,14 @@ _NOTES = (
     "An honest T4 reads the same weights at 320 GB/s. Bandwidth alone would give 12.8 times; row changes and refresh "
     "leave 7 to 8 against the datasheet's bound and 10 to 11 against kernels that reach what T4 kernels reach.",
     "Launch-bound: every kernel costs the host 42 us, the median of eager PyTorch over the rows of "
-    "hwmodels/measured/h200/h200_eager_decode.csv. That gives 44 for the smallest models and 10 for the largest.",
-    "Without a cache each token computes the whole sequence again, in fp32 as frameworks load these models: 166 to 205 "
-    "on the T4, 273 to 371 on the CPU at the full rate of its vector units. The paper's 41 to 137 lie between the two "
-    "kinds of T4; its 631 to 1074 are a CPU without a cache at a third of its rate, which no bandwidth explains (36 to "
-    "40). The paper does not say how its baselines generate: this is our reading of them.",
+    "hwmodels/measured/h200/h200_eager_decode.csv. That gives about 45 for the smallest models and 10 for the largest.",
+    "Without a cache each token computes the whole sequence again, in fp32 as frameworks load these models: around 190 "
+    "on the T4, around 330 on the CPU at the full rate of its vector units. The paper's 41 to 137 lie between the two "
+    "kinds of T4; its 631 to 1074 are a CPU without a cache at a third of its rate, which no bandwidth explains (under "
+    "45). The paper does not say how its baselines generate: this is our reading of them.",
     "Energy of a baseline is its board or socket limit (70 W and 200 W) over the time, except for the calibrated T4, "
     "whose power is modelled. Energy of PIM-GPT is of memory and ASIC: no board, no host. By the paper's own ratios "
-    "PIM-GPT draws a third of what its T4 draws; ours draws 6.8 W, a tenth of a T4's limit: our currents of GDDR6 are "
+    "PIM-GPT draws a third of what its T4 draws; ours draws 7 W, a tenth of a T4's limit: our currents of GDDR6 are "
     "DRAMsim3's, half of the paper's as recalled.",
     "A tenfold slower ASIC costs the smallest models more than the paper's 20 %: their vectors are short against what "
     "softmax, norms and GELU take in additions and multiplications; the lengths of the series are ours.",
