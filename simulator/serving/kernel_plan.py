@@ -104,7 +104,7 @@ def tokens_wanted(n: Integers, y: Floats, server: int, slot: int) -> int:
 
 @part
 def tokens_given(n: Integers, y: Floats, server: int, wanted: int, budget: int, given: int) -> int:
-    """Return how many of them fit the budget: prompts that may not be cut go whole, alone if need be."""
+    """Return how many of them fit the budget: prompts that may not be cut go whole, as the only one if need be."""
     if wanted <= budget:
         return wanted
     if n[server + CHUNKED]:
@@ -154,8 +154,11 @@ def preempt(n: Integers, y: Floats, server: int, now: float) -> int:
 @part
 def run_on(
     n: Integers, y: Floats, server: int, now: float, prompts: bool, generating: bool, budget: int
-) -> tuple[int, int]:
-    """Give tokens to the requests that run already; return the budget left and how many were preempted."""
+) -> tuple[int, int, int]:
+    """Give tokens to the requests that run already.
+
+    Return the budget left, the prompt tokens given, and how many requests were preempted.
+    """
     preempted = given = index = 0
     while index < n[server + RUNNING]:
         slot = n[n[server + LIST] + index]
@@ -181,8 +184,8 @@ def run_on(
             continue
         n[slot + NEW] = new
         budget -= new
-        given += new
-    return budget, preempted
+        given += 0 if is_generating else new
+    return budget, given, preempted
 
 
 @part
@@ -294,12 +297,11 @@ def choose(n: Integers, y: Floats, server: int, now: float) -> None:
     """Give tokens to requests: NEW of each running one is what it brings to the step."""
     budget = n[server + BUDGET]
     if n[server + MIXED]:
-        left, preempted = run_on(n, y, server, now, True, True, budget)
+        left, given, preempted = run_on(n, y, server, now, True, True, budget)
         if preempted == 0:
-            admit(n, y, server, now, left, budget - left)
+            admit(n, y, server, now, left, given)
         return
-    left, preempted = run_on(n, y, server, now, True, False, budget)
-    given = budget - left
+    left, given, preempted = run_on(n, y, server, now, True, False, budget)
     if preempted == 0:
         given += admit(n, y, server, now, left, given)
     if given == 0:

@@ -1,0 +1,99 @@
+"""``ridgeline serve`` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from simulator.cli import main
+
+SMALL = ["serve", "qwen3-0.6b", "h200", "--requests", "60"]
+
+
+def test_a_stream_is_served_and_written_down(tmp_path, capsys) -> None:
+    import pandas as pd
+
+    table, steps, figure = tmp_path / "r.parquet", tmp_path / "s.json", tmp_path / "f.svg"
+    outputs = ["--requests-out", str(table), "--steps-out", str(steps), "--plot", str(figure)]
+    asked = ["--rate", "20", "--lengths", "100-300:20", "--slo", "ttft=1s,tpot=100ms", "--json", "--debug"]
+    assert main([*SMALL, *asked, *outputs]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["requests"]["completed"] == 60
+    assert document["slo"]["good_share"] == 1.0
+    frame = pd.read_parquet(table)
+    assert len(frame) == 60
+    assert (frame["first_token_s"] - frame["arrived_s"]).mean() == pytest.approx(document["metrics_s"]["ttft"]["mean"])
+    events = json.loads(steps.read_text())["traceEvents"]
+    assert len([e for e in events if e["ph"] == "X"]) == document["servers"][0]["steps"]
+    assert figure.is_file()
+
+
+def test_text_says_what_matters(capsys) -> None:
+    split = ["--rate", "20", "--prefill", "1", "--decode", "1", "--overlap-transfer", "--turns", "3"]
+    assert main([*SMALL, *split]) == 0
+    text = capsys.readouterr().out
+    for word in ("TTFT", "TPOT", "throughput", "energy", "USD per million", "step times", "(prefill)", "(decode)"):
+        assert word in text
+
+
+def test_capacity_lies_between_what_holds_and_what_does_not(capsys) -> None:
+    asked = ["--rate", "50", "--lengths", "500:50", "--sequences", "16", "--slo", "ttft=100ms", "--find-capacity"]
+    assert main([*SMALL, *asked, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    below = [t["good_share"] for t in document["trials"] if t["rate"] <= document["rate"]]
+    above = [t["good_share"] for t in document["trials"] if t["rate"] > document["rate"]]
+    assert min(below) >= 0.9 > max(above)
+
+
+def test_a_server_that_fails_loses_nothing(capsys) -> None:
+    faults = ["--fault", "0.5:0:0", "--fault", "1.5:0:1"]
+    assert main([*SMALL, "--rate", "40", "--replicas", "2", *faults, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["requests"]["completed"] == 60
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--rate", "0"],
+        ["--rate", "nan"],
+        ["--rate", "-3"],
+        ["--rate", "1", "--concurrency", "4", "--trace", "none.csv"],
+        ["--rate", "1", "--lengths", "x"],
+        ["--rate", "1", "--lengths", "0:5"],
+        ["--rate", "1", "--slo", "ttft=5"],
+        ["--rate", "1", "--slo", "speed=1s"],
+        ["--rate", "1", "--policy", "fifo"],
+        ["--rate", "1", "--router", "random"],
+        ["--rate", "1", "--prefill", "2"],
+        ["--rate", "1", "--prefill", "x"],
+        ["--rate", "1", "--fault", "1:9:0"],
+        ["--rate", "1", "--fault", "soon"],
+        ["--rate", "1", "--speculate", "0:0.5"],
+        ["--rate", "1", "--speculate", "4:7"],
+        ["--rate", "1", "--shared-prefix", "many"],
+        ["--rate", "1", "--requests", "0"],
+        ["--rate", "1", "--sequences", "-1"],
+        ["--rate", "1", "--replicas", "-1"],
+        ["--rate", "1", "--burstiness", "-1"],
+        ["--rate", "1", "--priorities", "9"],
+        ["--rate", "1", "--turns", "0"],
+        ["--trace", "none.csv"],
+        ["--rate", "1", "--find-capacity"],
+        ["--rate", "1", "--requests-out", "x.csv"],
+    ],
+)
+def test_bad_input_is_one_message(arguments: list[str], capsys) -> None:
+    assert main(["serve", "qwen3-0.6b", "h200", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert "Traceback" not in message
+
+
+def test_encoders_and_models_that_do_not_fit_are_refused(capsys) -> None:
+    assert main(["serve", "bert-base", "h200", "--rate", "1"]) == 2
+    assert "encoder" in capsys.readouterr().err
+    assert main(["serve", "llama-3-70b", "h100", "--rate", "1"]) == 2
+    assert "raise --tp" in capsys.readouterr().err
