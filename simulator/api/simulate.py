@@ -193,7 +193,7 @@ def _report(setup: Setup, system: System, level: Level, command: Sequence[str], 
         elasticities=_elasticities(setup, system, memory) if elasticity else {},
         bands=bands_for(model, system.spec, parallel, level),
         estimates=estimates_of(system.spec),
-        warnings=model.warnings + _warnings(setup, level),
+        warnings=model.warnings + _warnings(setup, system.spec, level),
         provenance=provenance({"model": model, "hardware": system.spec, "profile": setup.profile}, command),
     )
 
@@ -233,13 +233,14 @@ def _published_activations(model: ModelSpec, weights: str | None) -> str:
     return "fp8" if weights is None and model.weight_format.startswith("fp8") else "bf16"
 
 
-def _warnings(setup: Setup, level: Level) -> tuple[str, ...]:
+def _warnings(setup: Setup, spec: SystemSpec, level: Level) -> tuple[str, ...]:
     warnings = []
     model, tokens = setup.model, setup.request.final_tokens
     if model.max_context is not None and tokens > model.max_context:
         warnings.append(f"{tokens} tokens exceed the {model.max_context} that {model.name} was trained for")
-    if level == "cycle":
+    if level == "cycle" and any(unit.device.type == "gpu" for unit in spec.units):
         warnings.append(
-            "level cycle simulates dense products and attention over one kind of sequence; the rest is analytic"
+            "level cycle of a GPU simulates dense products, and attention over one kind of sequence; the rest is "
+            "analytic"
         )
     return tuple(warnings)
