@@ -26,7 +26,7 @@ from simulator.core.errors import InputError, RidgelineError
 
 __all__ = ["Outcome", "Plan", "Progress", "WorkerLostError", "run_sweep"]
 
-#: Points of a shard by tier: a second or so of work, so that little is lost when a run ends.
+#: Points of a shard by tier: a second or so of work, so that little is lost when a run ends; the slowest go one by one.
 _SHARD = {"points": 16, "compiled": 1 << 18}
 _FEW = 2000  # points that are simulated one by one sooner than a compiled model is loaded and made
 
@@ -86,7 +86,8 @@ class Plan:
             raise InputError("the compiled tier knows GPUs of one kind at level analytic; leave search.tier out")
         # Adaptive explorers learn again from what is stored on resuming: all of it stays.
         keep = "all" if adaptive else search.keep
-        settled = replace(search, shard=search.shard or _SHARD[tier], keep=keep, tier=tier)
+        slow = self.space.serve is not None or level == "cycle"
+        settled = replace(search, shard=search.shard or (1 if slow else _SHARD[tier]), keep=keep, tier=tier)
         return replace(self, search=settled, level=level)
 
 
