@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dse.space.file import bundled_spaces
+from dse.space.file import bundled_spaces, load_space
 from simulator.cli import main
 
 FILE = """\
@@ -122,3 +122,11 @@ def test_ready_made_spaces_at_reduced_size(name: str, tmp_path: Path, capsys: py
         ]
     ) in (0, 1)
     assert "points = " in capsys.readouterr().out
+
+
+def test_every_ready_made_space_says_what_it_found() -> None:
+    found = (Path(__file__).parents[2] / "results" / "spaces" / "README.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(): line for line in found.splitlines() if line.startswith("| ")}
+    assert set(bundled_spaces()) <= set(rows)
+    for name, path in bundled_spaces().items():
+        assert f"| {load_space(path).size:,} |" in rows[name]
