@@ -17,6 +17,7 @@ from simulator.core.errors import InputError
 from workloads.einsum import Einsum
 
 if TYPE_CHECKING:
+    from hwmodels.spatial.mapper.anneal import State
     from hwmodels.spatial.mapper.branch import Best
     from hwmodels.spatial.mapper.walk import Walk
 
@@ -25,8 +26,10 @@ __all__ = ["DEFAULT_BUDGET", "MappingSearch", "Progress", "best_mapping", "prime
 #: Steps of a search: mappings evaluated and partial ones excluded.
 DEFAULT_BUDGET = 4_000_000
 
-#: Annealing takes at most one part in so many of the budget, and ends when so many rounds find nothing better.
-_ANNEALED, _PATIENCE = 4, 6
+#: Annealing ends when so many rounds in a row find nothing better: before branch and bound, and where that is not
+#: finished when this share of the budget is spent.
+_PATIENCE, _LAST_PATIENCE = 6, 24
+_BRANCHED = 0.75
 
 #: Steps between two reports of progress.
 _CHUNK = 500_000
@@ -54,6 +57,11 @@ class MappingSearch:
     explanation: str
 
     @property
+    def steps(self) -> int:
+        """Steps of the search."""
+        return self.evaluated + self.excluded
+
+    @property
     def value(self) -> float:
         """The objective of the mapping; infinite where there is none."""
         if self.cost is None:
@@ -73,8 +81,9 @@ def best_mapping(
 ) -> MappingSearch:
     """Search the mapping that makes the objective smallest.
 
-    First annealing, until a few rounds find nothing better; then branch and bound, until nothing is left or the budget
-    is spent. Same arguments, same result: no clock is involved. Results are remembered.
+    First annealing, until a few rounds find nothing better; then branch and bound, until nothing is left or three
+    quarters of the budget are spent; then, if something is left, annealing again. Same arguments, same result: no clock
+    is involved. Results are remembered.
 
     Parameters
     ----------
@@ -137,8 +146,10 @@ class _Search:
     choices: NDArray[np.bool_]  # (rows, levels, tensors): which tensors are kept
     best: Best
     walk: Walk
+    states: tuple[State, State, State]
     counts: NDArray[np.int64]
     listener: Callable[[Progress], None] | None
+    rounds: int = 0  # of annealing, so far
 
     @property
     def steps(self) -> int:
@@ -153,6 +164,7 @@ class _Search:
 
 
 def _search(task: _Task, listener: Callable[[Progress], None] | None) -> MappingSearch:
+    from hwmodels.spatial.mapper.anneal import new_state
     from hwmodels.spatial.mapper.branch import new_best
     from hwmodels.spatial.mapper.walk import new_walk
 
@@ -166,17 +178,22 @@ def _search(task: _Task, listener: Callable[[Progress], None] | None) -> Mapping
         keep_choices([tensor.name for tensor in task.einsum.tensors], task.rules),
         new_best(*sizes),
         new_walk(*sizes, space.divisors.shape[1]),
+        (new_state(*sizes), new_state(*sizes), new_state(*sizes)),
         np.zeros(2, np.int64),
         listener,
     )
-    _anneal(search)
-    finished, open_bound = _branch(search)
+    _anneal(search, _PATIENCE)
+    left = _branch(search)
+    if _undercuts(left, search.best):
+        _anneal(search, _LAST_PATIENCE)
+    finished = not _undercuts(left, search.best)
     proven, value = finished and space.complete, float(search.best.value[0])
+    open_bound = float(left[0, 0]) if len(left) else float("inf")
     evaluated, excluded = search.counts.tolist()
     if not np.isfinite(value):
         why = reason(task.einsum, task.machine, task.rules, search.walk.overflow.tolist())
         if not finished:
-            why = f"none found in {task.budget} steps, more may exist; {why}"
+            why = f"none found in {evaluated + excluded} steps, more may exist; {why}"
         return MappingSearch(None, None, task.objective, proven, open_bound, evaluated, excluded, why)
     mapping = _mapping(task.einsum, task.machine, ranks, search.best)
     cost = evaluate_mapping(task.einsum, task.machine, mapping)
@@ -185,49 +202,43 @@ def _search(task: _Task, listener: Callable[[Progress], None] | None) -> Mapping
     return replace(found, explanation=_explanation(task, found))
 
 
-def _anneal(search: _Search) -> None:
-    """Anneal until some rounds in a row find nothing better or a share of the budget is spent."""
-    from hwmodels.spatial.mapper.anneal import ROUND, anneal, new_state
+def _anneal(search: _Search, patience: int) -> None:
+    """Anneal until ``patience`` rounds in a row find nothing better or the budget is spent."""
+    from hwmodels.spatial.mapper.anneal import anneal
 
-    levels, ranks = search.space.fixed.shape
-    tensors = search.choices.shape[2]
-    current, tried, top = (new_state(levels, ranks, tensors) for _ in range(3))
-    primes = prime_table(search.problem)
+    best, primes = search.best, prime_table(search.problem)
     idle = 0
-    for number in range(max(1, search.task.budget // (_ANNEALED * ROUND))):
-        before = float(search.best.value[0])
-        seed = (search.task.seed * 1_000_003 + number) % 2**32
-        anneal(
-            search.problem,
-            search.space,
-            search.choices,
-            primes,
-            search.best,
-            (current, tried, top),
-            search.counts,
-            number == 0,
-            seed,
-        )
+    while idle < patience and (search.rounds == 0 or search.steps < search.task.budget):
+        before, first = float(best.value[0]), search.rounds == 0
+        seed = (search.task.seed * 1_000_003 + search.rounds) % 2**32
+        anneal(search.problem, search.space, search.choices, primes, best, search.states, search.counts, first, seed)
+        search.rounds += 1
         search.tell()
-        idle = 0 if search.best.value[0] < before else idle + 1
-        if idle == _PATIENCE:
-            return
+        idle = 0 if best.value[0] < before else idle + 1
 
 
-def _branch(search: _Search) -> tuple[bool, float]:
-    """Evaluate or exclude what is left; return whether that was finished, and a bound of what was not."""
+def _undercuts(left: NDArray[np.float64], best: Best) -> bool:
+    """Whether something better than the best may be left."""
+    return len(left) > 0 and tuple(left[0]) < tuple(best.value)
+
+
+def _branch(search: _Search) -> NDArray[np.float64]:
+    """Evaluate or exclude all that is left, as far as the budget goes; return bounds of the rest, the least first."""
     from hwmodels.spatial.mapper.branch import explore, start
 
-    problem, space, walk, best, budget = search.problem, search.space, search.walk, search.best, search.task.budget
+    problem, space, walk, best = search.problem, search.space, search.walk, search.best
+    budget = max(1, int(_BRANCHED * search.task.budget))
     levels = len(search.task.rules)
     room, floors = np.zeros((3, levels)), np.zeros(levels)
     bounds = np.zeros((len(search.choices), 2))
     for row, kept in enumerate(search.choices):
         walk.kept[:] = kept
         bounds[row] = start(problem, space, walk, room, floors)
-    left = np.lexsort((bounds[:, 1], bounds[:, 0])).tolist()
-    while left and tuple(bounds[left[0]]) < tuple(best.value) and search.steps < budget:
-        walk.kept[:] = search.choices[left[0]]
+    rows = np.lexsort((bounds[:, 1], bounds[:, 0]))
+    if not space.complete:
+        bounds = np.concatenate([bounds, bounds[rows[:1]]])  # what is left out is bounded only by that
+    while len(rows) and tuple(bounds[rows[0]]) < tuple(best.value) and search.steps < budget:
+        walk.kept[:] = search.choices[rows[0]]
         start(problem, space, walk, room, floors)
         depth = 0
         while depth >= 0 and search.steps < budget:
@@ -235,10 +246,8 @@ def _branch(search: _Search) -> tuple[bool, float]:
             depth = explore(problem, space, walk, depth, best, room, floors, search.counts, limit)
             search.tell()
         if depth < 0:
-            left.pop(0)
-    if not left:
-        return True, float("inf")
-    return tuple(bounds[left[0]]) >= tuple(best.value), float(bounds[left[0], 0])
+            rows = rows[1:]
+    return bounds[rows] if space.complete else np.concatenate([bounds[-1:], bounds[rows]])
 
 
 def prime_table(problem: Problem) -> NDArray[np.int64]:
@@ -274,7 +283,7 @@ def _explanation(task: _Task, found: MappingSearch) -> str:
         sure = f"optimal: {steps}"
     else:
         gap = found.value / found.lower_bound - 1.0
-        sure = f"best of a search that stopped after {task.budget} steps ({steps}); at most {gap:.1%} from the optimum"
+        sure = f"best of a search that stopped after {found.steps} steps ({steps}); at most {gap:.1%} from the optimum"
     share = max(cost.energy_J, key=lambda part: cost.energy_J[part])
     return (
         f"{sure}; bound by {cost.bound}, {cost.utilisation:.0%} of the units busy; "

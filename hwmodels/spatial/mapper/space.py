@@ -240,7 +240,10 @@ def _spreads(
         divides &= values[-1] % both[:, column] == 0
         if rank in spread:
             divides &= both[:, column] == spread[rank]
-    both = np.unique(both[divides], axis=0)
+    # One number names a row: there are fewer than 2^60, since all bounds together make at most 2^53 points.
+    places = np.cumprod([1, *(values[-1] + 1 for values in dividing[:-1])])
+    _, first = np.unique(both[divides] @ places, return_index=True)
+    both = both[divides][first]
     return both[np.argsort(-both.prod(axis=1), kind="stable")], complete
 
 
@@ -257,7 +260,9 @@ def _vectors(allowed: Sequence[Sequence[int]], most: int) -> NDArray[np.int64]:
 
 
 def _fullest(vectors: NDArray[np.int64]) -> NDArray[np.int64]:
-    return vectors[np.argsort(-vectors.prod(axis=1), kind="stable")[: int(_MOST_SPREADS**0.5)]]
+    """Return the vectors of the largest products, and the one that spreads nothing."""
+    largest_first = np.argsort(-vectors.prod(axis=1), kind="stable")
+    return vectors[np.append(largest_first[: int(_MOST_SPREADS**0.5) - 1], largest_first[-1])]
 
 
 def keep_choices(tensors: Sequence[str], rules: Sequence[LevelConstraint]) -> NDArray[np.bool_]:
