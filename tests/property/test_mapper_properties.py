@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,3 +115,30 @@ def test_nothing_beats_what_is_found(
         assert found.cost is not None
         assert found.cost.fits
         assert standing(found.cost, objective) == pytest.approx(best, rel=1e-9)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(SMALL), machines(), st.sampled_from(OBJECTIVES), st.integers(0, 2**31))
+def test_the_compiled_cost_is_that_of_the_plain_evaluation(
+    small: tuple[str, dict[str, int]], machine: NestMachine, objective: str, seed: int
+) -> None:
+    """What the kernels noted of the best mapping, and what `replay mapping`'s model says of it."""
+    from hwmodels.spatial.mapper.anneal import anneal, new_state
+    from hwmodels.spatial.mapper.branch import new_best
+    from hwmodels.spatial.mapper.search import described_mapping, prime_table
+    from hwmodels.spatial.mapper.space import keep_choices, problem_of, space_of
+
+    einsum, rules = parse_einsum(*small), [LevelConstraint()] * len(machine.levels)
+    problem, ranks = problem_of(einsum, machine, objective)
+    choices = keep_choices([tensor.name for tensor in einsum.tensors], rules)
+    sizes = len(rules), len(ranks), len(einsum.tensors)
+    best, counts = new_best(*sizes), np.zeros(2, np.int64)
+    states = (new_state(*sizes), new_state(*sizes), new_state(*sizes))
+    space = space_of(problem, ranks, machine, rules)
+    anneal(problem, space, choices, prime_table(problem), best, states, counts, True, seed)
+    cost = evaluate_mapping(einsum, machine, described_mapping(einsum, machine, ranks, best))
+    assert cost.fits
+    assert tuple(best.value) == pytest.approx(standing(cost, objective), rel=1e-12)
+    if objective == "cycles":
+        assert best.value[0] == cost.cycles

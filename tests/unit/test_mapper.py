@@ -76,6 +76,15 @@ def test_constraints_hold() -> None:
     assert found.value >= best_mapping(GEMM, MACHINE).value
 
 
+def test_a_machine_whose_energies_are_not_known_is_mapped_for_time() -> None:
+    levels = tuple(level._replace(read_J=0.0, write_J=0.0) for level in MACHINE.levels)
+    for objective in ("edp", "energy", "cycles"):
+        found = best_mapping(GEMM, NestMachine("free", levels, 0.0), objective)
+        assert found.cost is not None
+        assert found.cost.total_J == 0.0
+    assert found.cost.cycles == 32**3 // 64
+
+
 def test_a_fourth_level_is_searched_too() -> None:
     cluster = MemoryLevel("cluster", 512.0, 16.0, 16.0, 1e-12, 1e-12, (4, 1))
     dram, buffer, registers = MACHINE.levels

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hwmodels.spatial.mapper.branch import Best
     from hwmodels.spatial.mapper.walk import Walk
 
-__all__ = ["DEFAULT_BUDGET", "MappingSearch", "Progress", "best_mapping", "prime_table"]
+__all__ = ["DEFAULT_BUDGET", "MappingSearch", "Progress", "best_mapping", "described_mapping", "prime_table"]
 
 #: Steps of a search: mappings evaluated and partial ones excluded.
 DEFAULT_BUDGET = 4_000_000
@@ -195,7 +195,7 @@ def _search(task: _Task, listener: Callable[[Progress], None] | None) -> Mapping
         if not finished:
             why = f"none found in {evaluated + excluded} steps, more may exist; {why}"
         return MappingSearch(None, None, task.objective, proven, open_bound, evaluated, excluded, why)
-    mapping = _mapping(task.einsum, task.machine, ranks, search.best)
+    mapping = described_mapping(task.einsum, task.machine, ranks, search.best)
     cost = evaluate_mapping(task.einsum, task.machine, mapping)
     found = MappingSearch(mapping, cost, task.objective, proven, open_bound, evaluated, excluded, "")
     found = replace(found, lower_bound=found.value if proven else min(open_bound, found.value))
@@ -259,7 +259,9 @@ def prime_table(problem: Problem) -> NDArray[np.int64]:
     return table
 
 
-def _mapping(einsum: Einsum, machine: NestMachine, ranks: Sequence[str], best: Best) -> tuple[LevelMapping, ...]:
+def described_mapping(
+    einsum: Einsum, machine: NestMachine, ranks: Sequence[str], best: Best
+) -> tuple[LevelMapping, ...]:
     """Return the mapping that arrays describe."""
     mapped = []
     for level, memory in enumerate(machine.levels):
@@ -282,10 +284,10 @@ def _explanation(task: _Task, found: MappingSearch) -> str:
     if found.proven:
         sure = f"optimal: {steps}"
     else:
-        gap = found.value / found.lower_bound - 1.0
+        gap = found.value / found.lower_bound - 1.0 if found.lower_bound > 0.0 else float("inf")
         sure = f"best of a search that stopped after {found.steps} steps ({steps}); at most {gap:.1%} from the optimum"
+    told = f"{sure}; bound by {cost.bound}, {cost.utilisation:.0%} of the units busy"
+    if cost.total_J == 0.0:
+        return told
     share = max(cost.energy_J, key=lambda part: cost.energy_J[part])
-    return (
-        f"{sure}; bound by {cost.bound}, {cost.utilisation:.0%} of the units busy; "
-        f"{cost.energy_J[share] / cost.total_J:.0%} of the energy in {share}"
-    )
+    return f"{told}; {cost.energy_J[share] / cost.total_J:.0%} of the energy in {share}"

@@ -262,7 +262,8 @@ def _vectors(allowed: Sequence[Sequence[int]], most: int) -> NDArray[np.int64]:
 def _fullest(vectors: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the vectors of the largest products, and the one that spreads nothing."""
     largest_first = np.argsort(-vectors.prod(axis=1), kind="stable")
-    return vectors[np.append(largest_first[: int(_MOST_SPREADS**0.5) - 1], largest_first[-1])]
+    rows = [*largest_first[: int(_MOST_SPREADS**0.5) - 1].tolist(), int(largest_first[-1])]
+    return vectors[rows, :]
 
 
 def keep_choices(tensors: Sequence[str], rules: Sequence[LevelConstraint]) -> NDArray[np.bool_]:
