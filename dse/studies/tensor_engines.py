@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dse.studies.study import Comparison, Progress, Study
+from dse.plots.marks import mark
+from dse.studies.study import Comparison, Progress, Study, StudyFigure
 from hwmodels.spatial.tensor_engine import TensorEngine, engine_file, tensor_engine
 from simulator.core.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["run"]
 
@@ -24,12 +28,13 @@ _PRODUCTS = {"prefill FFN": (512, 14336, 4096), "decode FFN": (16, 14336, 4096),
 def run(data_dir: Path | None, progress: Progress) -> Study:
     """Run the study; it needs no tables of others."""
     progress("tensor-engines")
+    rows = [_row(engine) for engine in _engines()]
     return Study(
         name="tensor-engines",
         paper=_PAPER,
         comparisons=list(_comparisons()),
         tables={
-            "Engines as synthesised, int8": [_row(engine) for engine in _engines()],
+            "Engines as synthesised, int8": rows,
             "Units of fp8 instead of int8": [_fp8_row(engine) for engine in _engines()],
             "Products on 1024 units": list(_products()),
         },
@@ -41,8 +46,33 @@ def run(data_dir: Path | None, progress: Progress) -> Study:
             "fp8 is given as a range: its source says 50 to 180 % less efficient than int8.",
             "The bit-sparse engines (OPT3, OPT4) take data-dependent cycles and have no power reports: left out.",
         ],
-        figures=[],
+        figures=[StudyFigure(name="efficiency", rows=rows, draw=lambda: _draw(rows))],
     )
+
+
+def _draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw energy against area efficiency, an arrow from the plain engine to the transformed one."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    axes = figure.add_subplot()
+    names = list(dict.fromkeys(row["engine"] for row in rows))
+    for index, name in enumerate(names):
+        style = mark(index)
+        points = [(row["TOPS/mm2"], row["TOPS/W"]) for row in rows if row["engine"] == name]
+        plain = all(row["bit-weight"] == "no" for row in rows if row["engine"] == name)
+        alone = len(points) == 1
+        axes.plot(
+            *points[-1], style.marker, color=style.color, markeredgecolor="black", markeredgewidth=0.4, label=name
+        )
+        if not alone or plain:
+            axes.plot(*points[0], style.marker, color="white", markeredgecolor=style.color)
+        if not alone:
+            axes.annotate("", points[1], points[0], arrowprops={"arrowstyle": "->", "color": style.color})
+    axes.set_xlabel("area efficiency (TOPS/mm2, int8)")
+    axes.set_ylabel("energy efficiency (TOPS/W, int8)")
+    axes.legend(title="hollow: without bit-weights", title_fontsize=6.5)
+    return figure
 
 
 def _engines(units: int | None = None) -> Iterator[TensorEngine]:
