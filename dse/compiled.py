@@ -19,7 +19,7 @@ from dse.metrics import METRICS
 from dse.points import reason_of
 from dse.space.order import columns_of, needs_model
 from dse.space.paths import arguments_of
-from dse.space.space import Space
+from dse.space.space import Space, located
 from hwmodels.gpu.silicon import (
     DieInputs,
     Silicon,
@@ -52,7 +52,7 @@ def is_compilable(space: Space, level: str) -> bool:
     if level != "analytic" or space.serve is not None:
         return False
     try:
-        specs = [load_hardware(name) for name in sorted(names)]
+        specs = [load_hardware(located(name, space.folder)) for name in sorted(names)]
         every = all(len(spec.units) == 1 and as_gpu(spec.device) is not None for spec in specs)
         _model(_Key(_Layout(space), 0))  # what else a compiled model may not know
     except UnsupportedError:

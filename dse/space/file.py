@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from dse.space.expression import Expression, ExpressionError, in_order, parse_ex
 from dse.space.order import in_compiled_order
 from dse.space.paths import check_base, check_value
 from dse.space.records import RUN_WHEN_SERVING, SweepSpec
-from dse.space.space import MOST_POINTS, Constraint, Derived, Objective, Search, Space
+from dse.space.space import MOST_POINTS, Constraint, Derived, Objective, Search, Space, is_name, located
 from simulator.core.document import Node, Place, Scalar, read_tree
 from simulator.core.errors import SpecError
 from simulator.core.names import match_name, suggest
@@ -50,14 +49,15 @@ def load_space(name_or_path: str | Path, beside: Path | None = None) -> Space:
     path, label = _locate(str(name_or_path))
     root, problems = _read(path, label)
     beside = path.parent if beside is None else beside
-    axes = [_placed(axis, beside) for axis in _axes(root, problems)]
+    folder = str(beside.resolve())
+    axes = _axes(root, problems)
     spec = validate(root, SweepSpec, problems)
-    model, hardware = _beside(spec.base.model, beside), _beside(spec.base.hardware, beside)
+    model, hardware = located(spec.base.model, folder), located(spec.base.hardware, folder)
     run = {key: value for key, value in spec.base.run.model_dump(by_alias=False).items() if value is not None}
     overrides = dict(spec.base.set)
     check_base(model, hardware, overrides, run, root.at(("base",)), problems)
     if not problems:
-        _check_paths(axes, model, hardware, overrides, problems)
+        _check_paths(axes, model, hardware, overrides, folder, problems)
     known = _numbers(axes, run)
     derived = _derived(root, spec, axes, known, [(model, hardware)], problems)
     known |= {item.path for item in derived}
@@ -70,8 +70,9 @@ def load_space(name_or_path: str | Path, beside: Path | None = None) -> Space:
         name=spec.name,
         question=spec.question,
         file=label,
-        model=model,
-        hardware=hardware,
+        folder=folder,
+        model=spec.base.model,
+        hardware=spec.base.hardware,
         overrides=overrides,
         run=run,
         serve=serve,
@@ -120,22 +121,6 @@ def _locate(name: str) -> tuple[Path, str]:
     return spaces[found], f"dse/spaces/{found}.yaml"
 
 
-def _beside(name: str, folder: Path) -> str:
-    """Return a name as it is, and a relative path as one from where the program runs."""
-    is_path = "/" in name or "\\" in name or name.lower().endswith((".yaml", ".yml", ".json"))
-    return str(folder / name) if is_path else name
-
-
-def _placed(axis: Axis, folder: Path) -> Axis:
-    """Return an axis whose choices of files are found from where the program runs."""
-    files = [path in ("model", "hardware") for path in axis.paths]
-    values = tuple(
-        tuple(_beside(v, folder) if f and isinstance(v, str) else v for v, f in zip(row, files, strict=True))
-        for row in axis.values
-    )
-    return replace(axis, values=values)
-
-
 def _axes(root: Node, problems: SpaceProblems) -> list[Axis]:
     """Read the axes, each path in one place only."""
     node = root.at(("axes",))
@@ -159,12 +144,13 @@ def _check_paths(
     base_model: str,
     base_hardware: str,
     overrides: Mapping[str, Scalar],
+    folder: str,
     problems: SpaceProblems,
 ) -> None:
     """Try the values of every axis on the base, one at a time: each must be one that its field takes."""
     choices = {path: axis.column(path) for axis in axes for path in axis.paths if path in ("model", "hardware")}
     bases = [
-        (str(model), str(hardware))
+        (located(model, folder), located(hardware, folder))
         for model in choices.get("model", (base_model,))
         for hardware in choices.get("hardware", (base_hardware,))
     ]
@@ -173,7 +159,8 @@ def _check_paths(
             values = axis.column(path)
             tried = values if isinstance(values[0], str) and number_of(values[0]) is None else (values[0], values[-1])
             for value in dict.fromkeys(tried):
-                message = check_value(path, value, bases, overrides)
+                probe = located(value, folder) if is_name(path) else value
+                message = check_value(path, probe, bases, overrides)
                 if message is not None:
                     problems.add(axis.place, f"axes.{path}", message)
                     break

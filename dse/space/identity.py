@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dse.space.space import Space
+from dse.space.space import Space, is_name, located
 from hwmodels.catalog import load_hardware
 from simulator.core.jit import source_hash
 from simulator.core.specfile import resolved_hash
@@ -21,14 +21,15 @@ _IDLE = {"cli", "plots", "studies", "spaces", "page"}  # folders that no point d
 def space_hash(space: Space) -> str:
     """Return the hash of a space: axes, base and every specification it names as resolved, not as spelled."""
     named: dict[str, list[Any]] = {"model": [space.model], "hardware": [space.hardware]}
+    named["hardware"] += [value for key, value in (space.serve or {}).items() if value and is_name(f"serve.{key}")]
     for axis in space.axes:
         for path in axis.paths:
-            if path in named:
-                named[path] += axis.column(path)
+            if is_name(path):
+                named["model" if path == "model" else "hardware"] += axis.column(path)
     return resolved_hash(
         {
-            "models": [resolved_hash(load_model(str(name))) for name in named["model"]],
-            "hardware": [resolved_hash(load_hardware(str(name))) for name in named["hardware"]],
+            "models": [resolved_hash(load_model(located(name, space.folder))) for name in named["model"]],
+            "hardware": [resolved_hash(load_hardware(located(name, space.folder))) for name in named["hardware"]],
             "overrides": dict(space.overrides),
             "run": dict(space.run),
             "serve": dict(space.serve or {}),

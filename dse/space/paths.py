@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from dse.space.axes import SpaceProblems, text_of
 from dse.space.records import RunSpec, ServeSpec
-from dse.space.space import Settings, Space
+from dse.space.space import Settings, Space, is_name, located
 from hwmodels.catalog import load_hardware
 from simulator.core.document import Node, Scalar
 from simulator.core.errors import InputError, RidgelineError, SpecError
@@ -64,8 +64,12 @@ def arguments_of(space: Space, settings: Settings) -> dict[str, Any]:
             serve[rest] = value
         elif head != "var":
             replaced[path] = value
+    chosen = {path: located(name, space.folder) for path, name in chosen.items()}
     found = {**chosen, **run, "overrides": _texts(replaced)}
-    return found if space.serve is None else {**found, "serve": serve}
+    if space.serve is None:
+        return found
+    named = {k: located(v, space.folder) for k, v in serve.items() if v is not None and is_name(f"serve.{k}")}
+    return {**found, "serve": serve | named}
 
 
 def space_derives(space: Space, path: str) -> bool:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ __all__ = [
     "Search",
     "Settings",
     "Space",
+    "is_name",
+    "located",
 ]
 
 #: Index arithmetic is done in 64-bit integers, with room to spare.
@@ -32,6 +35,18 @@ Codes = NDArray[np.int64]
 
 #: Path -> value of one point, as after ``--set``; ``None`` where a derived value came out not finite.
 Settings = Mapping[str, Scalar]
+
+
+def is_name(path: str) -> bool:
+    """Tell whether the values of a path name specifications, bundled or in files."""
+    return path in ("model", "hardware", "serve.prefill_hardware", "serve.decode_hardware")
+
+
+def located(name: object, folder: str) -> str:
+    """Return a bundled name as it is, and a relative path as one from its folder."""
+    text = str(name)
+    is_path = "/" in text or "\\" in text or text.lower().endswith((".yaml", ".yml", ".json"))
+    return str(Path(folder) / text) if is_path else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,7 @@ class Space:
     name: str
     question: str
     file: str
+    folder: str = field(compare=False, repr=False)  # that relative paths in the file are from
     model: str
     hardware: str
     overrides: Mapping[str, Scalar]

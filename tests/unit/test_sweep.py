@@ -289,3 +289,17 @@ def test_own_metrics_are_worked_out_from_those_of_reports(tmp_path: Path) -> Non
     assert shard.metrics["edp"][0] == shard.metrics["energy_J"][0] * shard.metrics["latency_s"][0]
     assert np.isnan(shard.metrics["edp"][1])
     assert not shard.feasible[1]
+
+
+def test_paths_in_a_file_are_from_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.yaml").write_text("base: h100\nname: Mine\nhbm: {bandwidth: 5 TB/s}\n", encoding="utf-8")
+    text = FILE.replace("hardware: h200", "hardware: ./mine.yaml").replace(
+        "run.tp: [1, 5]", "hardware: [./mine.yaml, h200]"
+    )
+    run_sweep(plan_of(tmp_path / "out", text))
+    monkeypatch.chdir("/")
+    assert explain(tmp_path / "out", "0").report.system.name == "Mine"
+    assert run_sweep(plan_of(tmp_path / "out", text, resume=True)).reused == 24
+    (tmp_path / "mine.yaml").write_text("base: h100\nname: Mine\nhbm: {bandwidth: 6 TB/s}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="or a specification it names, has changed"):
+        run_sweep(plan_of(tmp_path / "out", text, resume=True))
