@@ -6,7 +6,7 @@ Decode only, as in the paper: prompts are computed elsewhere, for nothing, and r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,14 @@ from simulator.serving.cluster import Cluster, Pool, Server
 from simulator.serving.engine_server import engine_server
 from simulator.serving.lengths import Pairs
 from simulator.serving.requests import INPUT, OUTPUT
-from simulator.serving.run import prepare, run_cluster
+from simulator.serving.run import Prepared, prepare, run_cluster
 from simulator.serving.trace_file import read_trace
 from workloads.step import Step
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Setting", "run", "serve_decode", "settings"]
+__all__ = ["Setting", "ready", "run", "serve_decode", "settings"]
 
 _PAPER = (
     "Chen, Lin, Zhang, Wu, Ren, Zhai: Efficient Heterogeneous Large Language Model Decoding with Model-Attention "
@@ -56,6 +56,7 @@ _MODELS: Mapping[str, tuple[str, tuple[str, ...], int]] = {
 _PRICES = {"h100": 11.06, "h20": 4.63}
 _CLOSE = 0.25
 _REQUESTS = 1500
+_SEQUENCES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +95,24 @@ def _nothing(step: Step) -> tuple[float, float]:
     return 1e-9, 0.0
 
 
-def serve_decode(setting: Setting, lengths: Pairs, requests: int = _REQUESTS) -> dict[str, float]:
-    """Generate for a backlog of requests whose prompts are there; return batch, throughput and step time."""
+def ready(setting: Setting, mean_tokens: float, longest_tokens: int) -> Prepared:
+    """Return a setting with its step times, for generation only."""
     name, fields, _ = _MODELS[setting.model]
     setup, spec = prepare_setup(
         name, setting.spec, tp=setting.tp, weights="fp16", activations="fp16", profile="vllm", overrides=fields
     )
     system = build_system(spec)
-    server = engine_server(setup, system, mean_tokens=lengths.mean_tokens, sequences=512)
-    free = Server(name="prompts", cost=_nothing, blocks=1 << 26, sequences=512, budget=1 << 24)
+    server = engine_server(setup, system, mean_tokens=mean_tokens, sequences=_SEQUENCES)
+    server = replace(server, budget=_SEQUENCES)  # nothing but generation is ever in a step
+    free = Server(name="prompts", cost=_nothing, blocks=1 << 26, sequences=_SEQUENCES, budget=1 << 24)
     cluster = Cluster(pools=[Pool(free, 1, "prefill"), Pool(server, 1, "decode")])
-    source = Stream(lengths=lengths, rate=1e6, count=requests)
-    result = run_cluster(prepare(cluster, lengths.longest_tokens), source)
+    return prepare(cluster, longest_tokens)
+
+
+def serve_decode(setting: Setting, prepared: Prepared, lengths: Pairs, requests: int = _REQUESTS) -> dict[str, float]:
+    """Generate for a backlog of requests whose prompts are there; return batch, throughput and step time."""
+    result = run_cluster(prepared, Stream(lengths=lengths, rate=1e6, count=requests))
+    server = prepared.cluster.servers[1][0]
     counts, amounts = result.counts[1], result.amounts[1]
     steps = float(counts[layout.STEPS])
     return {
@@ -128,14 +135,20 @@ def run(data_dir: Path | None, progress: Progress) -> Study:
     rows: list[dict[str, Any]] = []
     gains: list[float] = []
     batches: list[float] = []
+    traces = {}
     for trace, file in _TRACES.items():
         columns = read_trace(Path(resolve_data(file, data_dir))).columns
-        lengths = Pairs(columns[:, INPUT], columns[:, OUTPUT])
-        for model in _MODELS:
+        traces[trace] = Pairs(columns[:, INPUT], columns[:, OUTPUT])
+    longest = max(lengths.longest_tokens for lengths in traces.values())
+    for model in _MODELS:
+        systems = []
+        for setting in settings(model):
+            progress(f"lamina: {model}, {setting.name}")
+            systems.append((setting, ready(setting, 1000.0, longest)))
+        for trace, lengths in traces.items():
             found = []
-            for setting in settings(model):
-                progress(f"lamina: {trace}, {model}, {setting.name}")
-                found.append(serve_decode(setting, lengths))
+            for setting, prepared in systems:
+                found.append(serve_decode(setting, prepared, lengths))
                 rows.append({"trace": trace, "model": model, "system": setting.name, **found[-1]})
             base, offload = found
             per_dollar = [each["tokens_per_s"] / each["hourly_USD"] for each in found]
