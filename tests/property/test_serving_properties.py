@@ -90,7 +90,7 @@ server_settings = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     settings_of=server_settings,
     count=st.integers(1, 3),
@@ -106,7 +106,7 @@ def test_any_server_serves_everything_or_says_why(settings_of, count, router, se
     assert_nothing_lost(result, rows, asked)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     settings_of=server_settings,
     pools=st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(0, 1)),

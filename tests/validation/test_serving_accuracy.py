@@ -22,14 +22,17 @@ def test_vllm_runs_keep_their_limits(shared_data) -> None:
     assert {c.figure: c.error for c in judged if not c.met} == {}
 
 
-@pytest.mark.slow
-def test_serving_points_are_all_accounted_for(shared_data) -> None:
-    replay = compare_points(shared_data / "measured" / "aiconfigurator_e2e_serving.csv", most=1)
+def test_serving_points_are_all_accounted_for(shared_data, tmp_path) -> None:
+    whole = (shared_data / "measured" / "aiconfigurator_e2e_serving.csv").read_text().splitlines()
+    chosen = [line for line in whole[1:] if "Llama-3.1-8B" in line][::6]
+    chosen += [line for line in whole[1:] if "GLM-5" in line or "gb200" in line or ",disagg," in line][::40]
+    file = tmp_path / "aiconfigurator_e2e_serving.csv"
+    file.write_text("\n".join([whole[0], *chosen]) + "\n")
+    replay = compare_points(file)
     compared = {f["metric"]: f["n"] for f in replay.families if f["family"] == "all"}
-    families = len([f for f in replay.families if f["family"] != "all" and f["metric"] == "TPOT"])
-    assert compared["TPOT"] == compared["TTFT"] == families
-    assert sum(replay.unusable.values()) > 1500  # disaggregated rows, devices and models that are not there
-    assert all(reason for reason in replay.unusable)
+    assert compared["TPOT"] == compared["TTFT"] > 5
+    assert compared["TPOT"] + sum(replay.unusable.values()) == replay.rows == len(chosen)
+    assert len(replay.unusable) >= 2
 
 
 def test_splitwise_s_own_step_times_give_its_simulator_s_latencies(shared_data) -> None:
