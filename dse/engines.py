@@ -17,6 +17,8 @@ from simulator.core.errors import InputError
 
 __all__ = ["ENGINES", "Engine", "open_engine"]
 
+_MOST_PER_CORE = 8  # processes: more only take memory
+
 ENGINES = ("serial", "processes", "dask")
 
 
@@ -58,6 +60,10 @@ def open_engine(name: str, workers: int | None = None, address: str | None = Non
         If the engine is not known or not installed.
     """
     count = workers if workers is not None else _cores()
+    if not 1 <= count <= _MOST_PER_CORE * _cores():
+        raise InputError(f"{count} workers: 1 to {_MOST_PER_CORE * _cores()} are started on {_cores()} cores")
+    if address is not None and name != "dask":
+        raise InputError(f"the engine {name!r} has no scheduler: choose dask, or leave the address out")
     if name == "serial":
         yield Engine(_Serial(), 1)
     elif name == "processes":
@@ -101,10 +107,11 @@ def _dask(count: int, address: str | None) -> Iterator[Engine]:
         raise InputError("the engine dask needs the extra: pip install 'ridgeline[cluster]'") from None
     if address is not None:
         try:
-            with distributed.Client(address, timeout="10s") as client:
-                yield Engine(client.get_executor(), 2 * max(len(client.scheduler_info()["workers"]), 1))
-        except OSError as error:
+            found = distributed.Client(address, timeout="10s")
+        except (OSError, ValueError) as error:  # ValueError: no address of the form tcp://host:port
             raise InputError(f"no Dask scheduler answers at {address}: {error}") from None
+        with found as client:
+            yield Engine(client.get_executor(), 2 * max(len(client.scheduler_info()["workers"]), 1))
         return
     with (
         distributed.LocalCluster(

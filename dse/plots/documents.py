@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from simulator.core.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Drawn", "draw_breakdown", "draw_speedups", "draw_timeline", "draw_tornado", "read_document"]
+__all__ = ["Drawn", "draw_breakdown", "draw_speedups", "draw_timeline", "draw_tornado", "read_document", "whole"]
 
 _MOST_B = 512 << 20  # of a file: more is no document of ours
 _MOST_BARS = 4000  # of a timeline: more are thinner than a hair
@@ -58,6 +59,24 @@ def read_document(path: Path, *schemas: str) -> dict[str, Any]:
     if kind not in schemas:
         raise InputError(f"{path}: expected a {' or a '.join(schemas)} document, this is {kind}; see --help")
     return dict(found)
+
+
+@contextmanager
+def whole(*paths: Path) -> Iterator[None]:
+    """Say that the documents were changed, where what is drawn or written of them does not find what it needs.
+
+    Raises
+    ------
+    InputError
+        In place of what reading a value that is missing, or of another kind, raises.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        names = ", ".join(str(path) for path in paths)
+        raise InputError(
+            f"{names}: not as --json or --trace writes it ({type(error).__name__}: {error}); write it anew"
+        ) from error
 
 
 def draw_breakdown(documents: Sequence[Mapping[str, Any]], of: str) -> Drawn:

@@ -86,7 +86,7 @@ class SweepSpec(SpecRecord):
     """A sweep file. Axes, derived values and constraints are read further by hand: their keys are free."""
 
     schema_: Literal["ridgeline/space/v1"] = Field(alias="schema")
-    name: str
+    name: Annotated[str, Field(pattern=r"^\w[\w. -]{0,99}$")]  # a folder is called so
     question: str = ""
     base: BaseSpec
     axes: dict[str, Any]

@@ -42,7 +42,7 @@ def draw(arguments: argparse.Namespace) -> list[Path]:
     from dse.plots.figure import paper_style
 
     read = [documents.read_document(file, *_SCHEMAS[arguments.kind]) for file in arguments.files]
-    with paper_style():
+    with paper_style(), documents.whole(*arguments.files):
         if arguments.kind == "breakdown":
             drawn = documents.draw_breakdown(read, arguments.of)
         elif arguments.kind == "speedups":

@@ -31,9 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
         default = source / "report.html"
     else:
         from dse.page.report import report_page
-        from dse.plots.documents import read_document
+        from dse.plots.documents import read_document, whole
 
-        page = report_page(read_document(source, "report"))
-        default = source.with_suffix(".html")
+        document = read_document(source, "report")
+        with whole(source):
+            print(f"wrote {write_page(report_page(document), arguments.output or source.with_suffix('.html'))}")
+        return 0
     print(f"wrote {write_page(page, arguments.output or default)}")
     return 0

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search.add_argument("--explorer", choices=_EXPLORERS, help="how points are chosen")
     search.add_argument("--limit", type=_positive, metavar="N", help="look at no more than N points")
     search.add_argument("--population", type=_positive, metavar="N", help="points of a generation (nsga2, tpe)")
-    search.add_argument("--seed", type=int, metavar="N", help="of everything drawn at random")
+    search.add_argument("--seed", type=_seed, metavar="N", help="of everything drawn at random")
     search.add_argument("--level", choices=("roofline", "analytic", "cycle"), help="detail of the device model")
     search.add_argument(
         "--refine", type=_positive, metavar="N", help="simulate the N best again at level cycle and rank them anew"
@@ -53,8 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     from simulator.core.errors import InputError
 
     if arguments.list:
-        for name, path in bundled_spaces().items():
-            print(f"{name:<24} {load_space(str(path)).question}")
+        questions = {name: load_space(str(path)).question for name, path in bundled_spaces().items()}
+        if arguments.json:
+            print(json.dumps(questions, indent=2))
+        else:
+            print("\n".join(f"{name:<24} {question}" for name, question in questions.items()))
         return 0
     if arguments.space is None:
         raise InputError("name a sweep file, or one of the ready-made spaces that --list shows")
@@ -65,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     shown = sys.stderr if arguments.json else sys.stdout
     print(space_text(space, _chosen(space, search)), file=shown, flush=True)
     if arguments.dry_run:
+        if arguments.json:
+            print(json.dumps({"space": space.name, "question": space.question, "points": space.size}, indent=2))
         return 0
     return _sweep(space, search, arguments)
 
@@ -187,6 +192,13 @@ class _Line:
         """Leave the line clean."""
         if self._terminal:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _seed(text: str) -> int:
+    number = int(text) if text.isdecimal() and len(text) < 20 else -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text[:40]!r}")
+    return number
 
 
 def _positive(text: str) -> int:

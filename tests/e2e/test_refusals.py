@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,92 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize("options", REFUSED)
 def test_serve(options: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert REFUSED[options] in refusal([*SERVE, *options.split()], capsys)
+
+
+SPACE = """schema: ridgeline/space/v1
+name: NAME
+base: {model: gpt2, hardware: t4, run: {input_tokens: 8, output_tokens: 2, batch: 1}}
+axes: {run.batch: [1, 2]}
+objectives: {latency_s: min}
+"""
+SWEEPS = {
+    "--seed -1": "from 0 on",
+    "--explorer sobol --seed 99999999999999999999999": "from 0 on",
+    "--limit 0": "above 0",
+    "--engine processes --workers 1000000": "1000000 workers",
+    "--scheduler tcp://localhost:8786": "choose dask",
+    "--engine dask --scheduler nowhere": "no Dask scheduler answers",
+}
+
+
+@pytest.mark.parametrize("options", SWEEPS)
+def test_sweep(options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(SPACE)
+    code = main(["sweep", str(space), "--out", str(tmp_path / "out"), "--json", *options.split()])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert "error: " in err and SWEEPS[options] in err
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", ".", "", "a/b"])
+def test_a_space_is_called_as_a_folder_can_be(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(SPACE.replace("NAME", f"'{name}'"))
+    assert ":2:" in refusal(["sweep", str(space), "--dry-run"], capsys)
+
+
+def test_what_a_sweep_would_do_is_json_where_json_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(SPACE)
+    assert main(["sweep", str(space), "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["points"] == 2
+    assert main(["sweep", "--list", "--json"]) == 0
+    assert "quickstart" in json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a report, a comparison and a trace."""
+    folder = tmp_path_factory.mktemp("documents")
+    trace = str(folder / "trace.json")
+    request = ["--in", "8", "--out", "2", "--json"]
+    for name, command in (
+        ("report", ["simulate", "gpt2", "t4", *request, "--trace", trace]),
+        ("comparison", ["compare", "gpt2", "t4", "h200", *request]),
+    ):
+        with (folder / f"{name}.json").open("w") as stream, contextlib.redirect_stdout(stream):
+            assert main(command) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "value"),
+    [
+        ("report report", "bands", None),
+        ("report report", "memory", "x"),
+        ("plot tornado report", "elasticities", None),
+        ("plot tornado report", "elasticities", {"x": "y"}),
+        ("plot breakdown report", "hardware", None),
+        ("plot breakdown report", "phases", 5),
+        ("plot speedups comparison", "systems", None),
+        ("plot speedups comparison", "systems", [{"hardware": 3}]),
+        ("plot timeline trace", "traceEvents", [1, {"ph": "X", "ts": "a", "dur": -1}]),
+    ],
+)
+def test_a_document_that_was_changed(
+    command: str, key: str, value: object, documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *words, name = command.split()
+    document = json.loads((documents / f"{name}.json").read_text())
+    assert key in document
+    broken = tmp_path / "broken.json"
+    changed = {k: v for k, v in document.items() if k != key} | ({} if value is None else {key: value})
+    broken.write_text(json.dumps(changed))
+    said = refusal([*words, str(broken), "-o", str(tmp_path / ("x.html" if name == words[0] else "x.svg"))], capsys)
+    assert "broken.json: not as --json or --trace writes it" in said
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless file")

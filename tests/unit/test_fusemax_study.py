@@ -75,7 +75,7 @@ def test_latency_is_the_published_closed_form() -> None:
 @pytest.mark.shared_data
 def test_every_row_of_the_artifact() -> None:
     if not _PUBLIC.is_dir():
-        pytest.skip("needs the Public tables of ../shared/data/papers")
+        pytest.skip("shared data not found: papers beside the checkout")
     study = _run(_PUBLIC)
     assert study.missed == []
     exact = [c for c in study.comparisons if c.tolerance == 1e-9]
@@ -89,7 +89,7 @@ def test_flat_dataflow_is_the_artifacts() -> None:
     import csv
 
     if not _PUBLIC.is_dir():
-        pytest.skip("needs the Public tables of ../shared/data/papers")
+        pytest.skip("shared data not found: papers beside the checkout")
     setup = study_setup()
     labels = {"1K": 1024, "4K": 4096, "16K": 16384, "64K": 65536, "256K": 262144, "1M": 1048576}
     with (_PUBLIC / "fusemax_flat_dataflow.csv").open(newline="") as stream:
