@@ -13,6 +13,17 @@ NEEDED = (
     "simulator/engine/profiles/ideal.yaml",
     "dse/plots/paper.mplstyle",
     "dse/page/page.js",
+    "dse/page/page.css",
+    "dse/spaces/quickstart.yaml",
+    "dse/studies/fusemax.yaml",
+    "hwmodels/gpu/silicon.yaml",
+    "hwmodels/specs/dram/hbm3.yaml",
+    "hwmodels/specs/energy/accelergy-45nm.yaml",
+    "hwmodels/specs/pim/attacc.yaml",
+    "hwmodels/specs/spatial/fusemax-cloud.yaml",
+    "hwmodels/specs/system/duplex.yaml",
+    "hwmodels/spatial/bindings/fusemax.yaml",
+    "workloads/cascades/attention-1-pass.yaml",
 )
 
 names = zipfile.ZipFile(sys.argv[1]).namelist()

@@ -37,9 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from dse.studies import STUDIES
     from dse.studies.study import study_document, study_text
+    from simulator.core.data import data_folders
 
     if arguments.out is not None:
         _make_folder(arguments.out)
+    data_folders(arguments.data)  # a folder that is not there is said at once, whether or not a study reads from it
     studies: list[Study] = []
     for name in STUDIES if arguments.name == "all" else [arguments.name]:
         module = import_module(f"dse.studies.{name.replace('-', '_')}")

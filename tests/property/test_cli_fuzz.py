@@ -222,8 +222,38 @@ def test_extreme_designs_answer_or_explain(one: str, other: str, model: str, har
     check(["simulate", model, hardware, "--json", "--set", one, "--set", other])
 
 
-@settings(max_examples=100, deadline=None)
-@given(command=st.sampled_from(["show", "schema", "plot", "simulate", ""]), words=st.lists(WORDS, max_size=4))
+#: Systems of every other kind: memory that computes, spatial arrays, several units.
+OTHERS = st.sampled_from(["aim", "attacc", "pim-gpt", "duplex", "attacc-dgx", "tpu-v5e", "fusemax-cloud", "eyeriss"])
+UNIT_FIELDS = st.builds(
+    "{}={}".format,
+    st.sampled_from(
+        ["units.0.device.", "units.1.device.", "units.0.", "placement.", "array.", "", "power.", "array.buffer."]
+    ).flatmap(
+        lambda head: st.sampled_from([f"{head}{t}" for t in ("count", "hbm.bandwidth", "rows", "capacity", "x")])
+    ),
+    VALUES,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    model=MODELS,
+    hardware=OTHERS,
+    options=st.lists(SENSIBLE, max_size=2),
+    hostile=st.one_of(HOSTILE, option("--set", UNIT_FIELDS), option("--set", ACCEPTED)),
+)
+def test_other_hardware_answers_or_explains(
+    model: str, hardware: str, options: list[list[str]], hostile: list[str]
+) -> None:
+    check(["simulate", model, hardware, "--json", *[word for pair in [*options, hostile] for word in pair]])
+
+
+#: Commands that do nothing long, whatever words follow.
+WORDY = ["show", "schema", "plot", "simulate", "compare", "serve", "sweep", "explain", "report", "replay", "reproduce"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(command=st.sampled_from([*WORDY, ""]), words=st.lists(WORDS, max_size=4))
 def test_random_words_are_explained(command: str, words: list[str]) -> None:
     code, _, err = outcome([command, *words])
     assert code in (0, 2)
