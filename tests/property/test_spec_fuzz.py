@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from dse.space.file import load_space
 from hwmodels.catalog import SPECS, load_hardware
+from hwmodels.spatial.binding import load_binding
 from simulator.core.document import parse_scalar, parse_yaml, read_document
 from simulator.core.document_json import parse_json
 from simulator.core.errors import RidgelineError, SpecError
 from simulator.core.units import DIMENSIONS, format_quantity, parse_quantity
+from workloads.cascade import load_cascade
 
 FILES = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 VALID = (SPECS / "gpu" / "a100.yaml").read_text(encoding="utf-8")
@@ -82,6 +86,39 @@ def test_mutations_of_a_valid_file(data: st.DataObject, tmp_path: Path) -> None:
         assert all(p.file for p in error.problems)
     else:
         assert all(math.isfinite(x) and x > 0 for x in system.device.params())
+
+
+def mutated(data: st.DataObject, text: str) -> str:
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        cut = data.draw(st.integers(0, 12))
+        text = text[:at] + data.draw(st.sampled_from(["", "0", "1e30", *PIECES])) + text[at + cut :]
+    return text
+
+
+ROOT = SPECS.parents[1]
+#: Files of every other kind, and what reads them.
+OTHERS: dict[str, tuple[Path, Callable[[str], object]]] = {
+    "pim": (SPECS / "pim" / "attacc.yaml", load_hardware),
+    "spatial": (SPECS / "spatial" / "fusemax-cloud.yaml", load_hardware),
+    "system": (SPECS / "system" / "duplex.yaml", load_hardware),
+    "cascade": (ROOT / "workloads" / "cascades" / "attention-1-pass.yaml", load_cascade),
+    "binding": (ROOT / "hwmodels" / "spatial" / "bindings" / "fusemax.yaml", load_binding),
+    "space": (ROOT / "dse" / "spaces" / "quickstart.yaml", load_space),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@settings(FILES, max_examples=40)
+@given(data=st.data())
+def test_mutations_of_other_files(kind: str, data: st.DataObject, tmp_path: Path) -> None:
+    source, load = OTHERS[kind]
+    path = tmp_path / "changed.yaml"
+    path.write_text(mutated(data, source.read_text(encoding="utf-8")), encoding="utf-8", errors="replace")
+    try:
+        load(str(path))
+    except RidgelineError as error:
+        assert str(error)
 
 
 @FILES
