@@ -49,8 +49,8 @@ class SweepResult:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics that every point has."""
-        return tuple(metric_names(self.space))
+        """Metrics that are stored of every point: where points are many, only those that the sweep asks for."""
+        return tuple(name for name in metric_names(self.space) if name in self.points)
 
     @cached_property
     def feasible(self) -> NDArray[np.bool_]:
@@ -140,13 +140,18 @@ class SweepResult:
         return condition
 
     def conditions(self, mask: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
-        """Return the points of a mask apart by condition, under what the condition is ("" for a sweep without)."""
-        paths = [path for axis in self.space.axes if axis.name in self.space.for_each for path in axis.paths]
+        """Return the points of a mask apart by condition, under what the condition is ("" for a sweep without).
+
+        An axis that links several paths is told by the first of them.
+        """
+        paths = [axis.paths[0] for axis in self.space.axes if axis.name in self.space.for_each]
         parts = {}
         for condition in np.unique(self._conditions[mask]):
             members = mask & (self._conditions == condition)
             settings = self.space.settings(int(self.points["index"][np.argmax(members)]))
-            parts[", ".join(f"{path.removeprefix('run.')} {text_of(settings[path])}" for path in paths)] = members
+            parts[
+                ", ".join(f"{path.removeprefix('run.').replace('_', ' ')} {text_of(settings[path])}" for path in paths)
+            ] = members
         return parts
 
     def knee_of(self, objectives: Sequence[Objective], front: NDArray[np.bool_]) -> int | None:

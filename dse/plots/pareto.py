@@ -21,6 +21,7 @@ __all__ = ["Objective", "plot_front", "plot_projections"]
 _CLOUD = 4000  # points of the cloud that are drawn; more only darken it
 _KNEE_SIZE = 90.0
 _LABEL_SIZE = 6.0
+_INSIDE = 4  # fronts whose legend has room inside the axes
 
 
 class Objective(NamedTuple):
@@ -92,7 +93,10 @@ def plot_front(
         )
     _mark_knee(axes, xs, ys, knee)
     _scales(axes, x, y, xs, ys)
-    axes.legend(loc="best")
+    if len(fronts) > _INSIDE:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    else:
+        axes.legend(loc="best")
     if names:
         axes.figure.draw_without_rendering()  # type: ignore[union-attr]
         labels = [Label(text, float(xs[i]), float(ys[i])) for i, text in names.items()]
