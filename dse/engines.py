@@ -64,6 +64,8 @@ def open_engine(name: str, workers: int | None = None, address: str | None = Non
         raise InputError(f"{count} workers: 1 to {_MOST_PER_CORE * _cores()} are started on {_cores()} cores")
     if address is not None and name != "dask":
         raise InputError(f"the engine {name!r} has no scheduler: choose dask, or leave the address out")
+    if workers is not None and name == "serial":
+        raise InputError("the serial engine has no workers: choose processes or dask, or leave the number out")
     if name == "serial":
         yield Engine(_Serial(), 1)
     elif name == "processes":

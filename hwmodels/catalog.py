@@ -35,7 +35,7 @@ _REFERENCES: Mapping[str, Mapping[str, str]] = {
     "storage": {},
     "host": {},
 }
-_COUNTED = re.compile(r"(?P<device>.+?)-?x(?P<count>[1-9]\d{0,5})", re.IGNORECASE)
+_COUNTED = re.compile(r"(?P<device>.+?)-?x(?P<count>[1-9]\d{0,17})", re.IGNORECASE)
 _NODE = 8  # devices in a full node of every vendor's reference design
 
 #: What may be left out in ``--set hbm.bandwidth=...``.

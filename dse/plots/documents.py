@@ -147,6 +147,8 @@ def draw_timeline(document: Mapping[str, Any], first_s: float = 0.0, last_s: flo
     InputError
         If there are none, or too many to be seen.
     """
+    if not first_s < last_s:
+        raise InputError(f"--from {first_s:g} is not before --to {last_s:g}")
     try:
         bars: list[Bar] = bars_of_trace(document["traceEvents"], first_s, last_s)
     except (KeyError, TypeError) as error:

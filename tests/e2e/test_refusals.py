@@ -60,6 +60,7 @@ SWEEPS = {
     "--explorer sobol --seed 99999999999999999999999": "from 0 on",
     "--limit 0": "above 0",
     "--engine processes --workers 1000000": "1000000 workers",
+    "--workers 2": "has no workers",
     "--scheduler tcp://localhost:8786": "choose dask",
     "--engine dask --scheduler nowhere": "no Dask scheduler answers",
 }

@@ -104,6 +104,8 @@ def test_predicted_against_measured(tmp_path: Path) -> None:
         (["timeline", "none.json"], "No such file"),
         (["timeline", "{trace}", "--from", "1e9"], "nothing runs"),
         (["timeline", "{trace}", "--from", "x"], "invalid float"),
+        (["timeline", "{trace}", "--from", "nan"], "is not before"),
+        (["timeline", "{trace}", "--from", "2", "--to", "1"], "is not before"),
         (["energy-roofline", "pim-gpt"], "pim"),
         (["energy-roofline", "h200", "-o", "x.doc"], ".pdf"),
         (["pie", "x"], "invalid choice"),
