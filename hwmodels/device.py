@@ -8,7 +8,7 @@ from typing import Literal, Protocol, Self
 
 from workloads.operators import Operator
 
-__all__ = ["RESOURCES", "Cost", "Device", "Execution", "Kernel", "Level", "mean_cost"]
+__all__ = ["RESOURCES", "Cost", "Device", "Execution", "Kernel", "Level", "dynamic_energy_J", "mean_cost", "sequence_s"]
 
 #: How closely a device is looked at: the datasheet's bound, calibrated formulas, or a simulation by cycles.
 Level = Literal["roofline", "analytic", "cycle"]
@@ -80,6 +80,21 @@ class Execution:
     clock_Hz: float
     power_W: float
     energy_J: Mapping[str, float]  # by part, idle and static included; sums to power_W x time_s
+
+
+def sequence_s(kernels: Sequence[Kernel], costs: Sequence[Cost]) -> float:
+    """Time of kernels back to back: the host runs ahead with its launches, so the longer of device and host."""
+    device_s = sum(kernel.repeat * cost.time_s for kernel, cost in zip(kernels, costs, strict=True))
+    return max(device_s, sum(kernel.repeat * kernel.host_s for kernel in kernels))
+
+
+def dynamic_energy_J(kernels: Sequence[Kernel], costs: Sequence[Cost]) -> dict[str, float]:
+    """Dynamic energy of kernels by part, repeats included; what stands still comes on top."""
+    energy: dict[str, float] = {}
+    for kernel, cost in zip(kernels, costs, strict=True):
+        for part, joules in cost.energy_J.items():
+            energy[part] = energy.get(part, 0.0) + kernel.repeat * joules
+    return energy
 
 
 class Device(Protocol):

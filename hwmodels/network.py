@@ -53,6 +53,13 @@ class Network:
     inter_library: CollectiveCoefficients
     host: LinkParams
 
+    def spent(self, operator: Collective | Transfer, bound: bool = False) -> CollectiveTime:
+        """Cost of what goes over links; ``bound``: at least what its bytes take at the datasheet's bandwidth."""
+        spent = self.collective(operator) if isinstance(operator, Collective) else self.transfer(operator)
+        if bound:
+            return spent._replace(time_s=spent.wire_B / self.fastest_Bps(operator), latency_s=0.0)
+        return spent
+
     def collective(self, operator: Collective) -> CollectiveTime:
         """Cost of a collective; a group that reaches into other nodes is a hierarchy of both networks."""
         return self._routed(self.route(operator))

@@ -117,11 +117,3 @@ class Dram:
         for level, count in zip(self.levels, self.counts, strict=True):
             index = index * count + address.get(level_fields.get(level, ""), 0)
         return index
-
-    def bank_fields(self, bank: int) -> dict[str, int]:
-        """Return the fields of the address of a bank."""
-        level_fields = {level: field for field, level in FIELDS.items()}
-        address = {}
-        for level, count in zip(reversed(self.levels), reversed(self.counts), strict=True):
-            bank, address[level] = divmod(bank, count)
-        return {level_fields[level]: address[level] for level in self.levels if level in level_fields}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hwmodels.device import Cost, Execution, Kernel, Level, mean_cost
+from hwmodels.device import Cost, Execution, Kernel, Level, dynamic_energy_J, mean_cost, sequence_s
 from hwmodels.gpu.analytic import analytic_time
 from hwmodels.gpu.clock import settle_clock, slow_share, step_clock
 from hwmodels.gpu.cycle.level import cycle_time, is_simulated
@@ -145,13 +145,7 @@ class Gpu:
         )
 
     def _communication(self, operator: Collective | Transfer, clock_Hz: float) -> Cost:
-        if isinstance(operator, Collective):
-            spent = self.network.collective(operator)
-        else:
-            spent = self.network.transfer(operator)
-        if self.level == "roofline":
-            link_s = spent.wire_B / self.network.fastest_Bps(operator)
-            spent = spent._replace(time_s=link_s, latency_s=0.0)
+        spent = self.network.spent(operator, bound=self.level == "roofline")
         half_B = spent.hbm_B / 2.0
         moved = KernelTime(
             spent.time_s, 0.0, 0.0, half_B * 2.0 / self.model.params.hbm_Bps, 0.0, 0.0, half_B, half_B, 0.0
@@ -163,14 +157,10 @@ class Gpu:
 
     def _run(self, kernels: Sequence[Kernel], clock_Hz: float) -> _Run:
         costs = [self.cost(kernel.operator, clock_Hz) for kernel in kernels]
-        device_s = sum(kernel.repeat * cost.time_s for kernel, cost in zip(kernels, costs, strict=True))
-        host_s = sum(kernel.repeat * kernel.host_s for kernel in kernels)
-        time_s = max(device_s, host_s)
+        time_s = sequence_s(kernels, costs)
         standing = step_energy(0.0, 0.0, time_s, clock_Hz, self.model.board, self.model.power)
-        energy = {"idle": standing.idle_J, "clock": standing.clock_J}
-        for kernel, cost in zip(kernels, costs, strict=True):
-            for part, joules in cost.energy_J.items():  # dynamic, already at this clock's voltage
-                energy[part] = energy.get(part, 0.0) + kernel.repeat * joules
+        # Dynamic energy is already at this clock's voltage.
+        energy = {"idle": standing.idle_J, "clock": standing.clock_J, **dynamic_energy_J(kernels, costs)}
         return _Run(costs, time_s, clock_Hz, energy, sum(energy.values()))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from hwmodels.device import Cost, Execution, Kernel, Level
+from hwmodels.device import Cost, Execution, Kernel, Level, dynamic_energy_J, sequence_s
 from hwmodels.network import Network
 from hwmodels.pim.closed_form import ProductTime, product_time
 from hwmodels.pim.energy import PimEnergy, pim_energy, product_energy
@@ -66,12 +66,8 @@ class Pim:
     def execute(self, kernels: Sequence[Kernel]) -> Execution:
         """Run kernels back to back; the host runs ahead with its launches, so the longer of both counts."""
         costs = [self.cost(kernel.operator) for kernel in kernels]
-        device_s = sum(kernel.repeat * cost.time_s for kernel, cost in zip(kernels, costs, strict=True))
-        time_s = max(device_s, sum(kernel.repeat * kernel.host_s for kernel in kernels))
-        energy = {"idle": self.idle_W * time_s}
-        for kernel, cost in zip(kernels, costs, strict=True):
-            for part, joules in cost.energy_J.items():
-                energy[part] = energy.get(part, 0.0) + kernel.repeat * joules
+        time_s = sequence_s(kernels, costs)
+        energy = {"idle": self.idle_W * time_s, **dynamic_energy_J(kernels, costs)}
         power_W = sum(energy.values()) / time_s if time_s > 0.0 else 0.0
         return Execution(
             costs=tuple(costs), time_s=time_s, clock_Hz=self.max_clock_Hz, power_W=power_W, energy_J=energy
@@ -157,8 +153,7 @@ class Pim:
         return max(p.burst_B / p.external_Bps, p.cycle_s / (p.banks * p.channels))
 
     def _communication(self, operator: Collective | Transfer) -> Cost:
-        network = self.network
-        spent = network.collective(operator) if isinstance(operator, Collective) else network.transfer(operator)
+        spent = self.network.spent(operator, bound=self.level == "roofline")
         return Cost(
             time_s=spent.time_s,
             resource_s={

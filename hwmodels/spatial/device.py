@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hwmodels.components import EnergyTable
-from hwmodels.device import Cost, Execution, Kernel, Level
+from hwmodels.device import Cost, Execution, Kernel, Level, dynamic_energy_J, sequence_s
 from hwmodels.network import Network
 from hwmodels.spatial.binding import Binding, load_binding
 from hwmodels.spatial.spec import SpatialSpec
@@ -58,12 +58,8 @@ class Spatial:
     def execute(self, kernels: Sequence[Kernel]) -> Execution:
         """Run kernels back to back; where the mean power would pass the limit, the device waits in between."""
         costs = [self.cost(kernel.operator) for kernel in kernels]
-        device_s = sum(kernel.repeat * cost.time_s for kernel, cost in zip(kernels, costs, strict=True))
-        time_s = max(device_s, sum(kernel.repeat * kernel.host_s for kernel in kernels))
-        energy: dict[str, float] = {}
-        for kernel, cost in zip(kernels, costs, strict=True):
-            for part, joules in cost.energy_J.items():
-                energy[part] = energy.get(part, 0.0) + kernel.repeat * joules
+        time_s = sequence_s(kernels, costs)
+        energy = dynamic_energy_J(kernels, costs)
         power, clock_Hz = self.spec.power, self.spec.clock_Hz
         least_s = sum(energy.values()) / (power.limit_W - power.idle_W)
         if self.level != "roofline" and least_s > time_s:
@@ -129,13 +125,7 @@ class Spatial:
         )
 
     def _communication(self, operator: Collective | Transfer) -> Cost:
-        if isinstance(operator, Collective):
-            spent = self.network.collective(operator)
-        else:
-            spent = self.network.transfer(operator)
-        if self.level == "roofline":
-            link_s = spent.wire_B / self.network.fastest_Bps(operator)
-            spent = spent._replace(time_s=link_s, latency_s=0.0)
+        spent = self.network.spent(operator, bound=self.level == "roofline")
         parts = dict.fromkeys(("compute", "vector", "register", "buffer", "link"), 0.0)
         return Cost(
             time_s=spent.time_s,

@@ -135,4 +135,8 @@ def test_stages_on_other_nodes_are_reached_by_the_network(first, devices, crosse
     slow_s, fast_s = 1e8 / net.inter.bandwidth_Bps, 1e8 / net.intra.bandwidth_Bps
     assert (net.transfer(send).time_s > 0.9 * slow_s) is crosses
     assert net.transfer(send).time_s > fast_s
+    assert net.spent(send) == net.transfer(send)
+    bound = net.spent(send, bound=True)
+    assert bound.time_s == pytest.approx(bound.wire_B / net.fastest_Bps(send)) and bound.latency_s == 0.0
+    assert bound.time_s <= net.spent(send).time_s
     assert net.fastest_Bps(send) == (net.inter if crosses else net.intra).bandwidth_Bps
