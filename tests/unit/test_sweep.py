@@ -233,7 +233,8 @@ def test_processes_and_a_lost_worker(tmp_path: Path) -> None:
     run_sweep(plan_of(serial, text))
 
     def lose(progress: Progress) -> None:
-        multiprocessing.active_children()[0].kill()
+        for worker in multiprocessing.active_children()[:1]:  # none is left where both are already lost
+            worker.kill()
 
     folder = tmp_path / "processes"
     with pytest.raises(WorkerLostError, match="go on with --resume"):
