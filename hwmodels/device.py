@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
 from workloads.operators import Operator
 
-__all__ = ["RESOURCES", "Cost", "Device", "Execution", "Kernel", "Level", "dynamic_energy_J", "mean_cost", "sequence_s"]
+__all__ = [
+    "RESOURCES",
+    "Cost",
+    "Device",
+    "Execution",
+    "Kernel",
+    "KnownCosts",
+    "Level",
+    "dynamic_energy_J",
+    "mean_cost",
+    "sequence_s",
+]
 
 #: How closely a device is looked at: the datasheet's bound, calibrated formulas, or a simulation by cycles.
 Level = Literal["roofline", "analytic", "cycle"]
@@ -60,6 +71,30 @@ def mean_cost(one: Cost, other: Cost, share: float) -> Cost:
         energy_J={part: share * joules + rest * other.energy_J[part] for part, joules in one.energy_J.items()},
         how=one.how,
     )
+
+
+class KnownCosts:
+    """Costs that a device gave before, by operator and clock; the device must be the same.
+
+    Steps of a stream that differ in their contexts alone share all operators but attention, and the clocks at which a
+    power limit is looked for lie a whole step apart.
+    """
+
+    __slots__ = ("_costs",)
+
+    _MOST = 8192  # some 10 MB
+
+    def __init__(self) -> None:
+        self._costs: dict[tuple[Operator, float], Cost] = {}
+
+    def of(self, operator: Operator, clock_Hz: float, cost: Callable[[Operator, float], Cost]) -> Cost:
+        """Return the cost of an operator at a clock: as it was, else what ``cost`` says."""
+        known = self._costs.get((operator, clock_Hz))
+        if known is None:
+            if len(self._costs) >= self._MOST:
+                self._costs.clear()
+            known = self._costs[operator, clock_Hz] = cost(operator, clock_Hz)
+        return known
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from hwmodels.device import Cost, Execution, Kernel, Level, dynamic_energy_J, mean_cost, sequence_s
+from hwmodels.device import Cost, Execution, Kernel, KnownCosts, Level, dynamic_energy_J, mean_cost, sequence_s
 from hwmodels.gpu.analytic import analytic_time
 from hwmodels.gpu.clock import settle_clock, slow_share, step_clock
 from hwmodels.gpu.cycle.level import cycle_time, is_simulated
@@ -44,6 +44,7 @@ class Gpu:
     model: GpuModel
     network: Network
     level: Level = "analytic"
+    _known: KnownCosts = field(default_factory=KnownCosts, init=False, repr=False, compare=False)
 
     @property
     def idle_W(self) -> float:
@@ -58,7 +59,9 @@ class Gpu:
 
     def cost(self, operator: Operator, clock_Hz: float | None = None) -> Cost:
         """Cost one execution of ``operator`` at an SM clock (None: the highest)."""
-        clock = self.model.board.max_clock_Hz if clock_Hz is None else clock_Hz
+        return self._known.of(operator, self.max_clock_Hz if clock_Hz is None else clock_Hz, self._costed)
+
+    def _costed(self, operator: Operator, clock: float) -> Cost:
         if isinstance(operator, (Collective, Transfer)):
             return self._communication(operator, clock)
         mma = self.model.compute_format(compute_name(operator))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from hwmodels.device import Cost, Execution, Kernel, Level, dynamic_energy_J, sequence_s
+from hwmodels.device import Cost, Execution, Kernel, KnownCosts, Level, dynamic_energy_J, sequence_s
 from hwmodels.network import Network
 from hwmodels.pim.closed_form import ProductTime, product_time
 from hwmodels.pim.energy import PimEnergy, pim_energy, product_energy
@@ -39,6 +39,7 @@ class Pim:
     network: Network
     level: Level = "analytic"
     owns_memory: bool = True
+    _known: KnownCosts = field(default_factory=KnownCosts, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -59,9 +60,12 @@ class Pim:
 
     def cost(self, operator: Operator, clock_Hz: float | None = None) -> Cost:
         """Cost one execution of ``operator``; the clock is fixed."""
+        return self._known.of(operator, self.max_clock_Hz, self._costed)
+
+    def _costed(self, operator: Operator, clock_Hz: float) -> Cost:
         if isinstance(operator, (Collective, Transfer)):
             return self._communication(operator)
-        return self._cost(operator, pim_work(operator))
+        return self._product_cost(operator, pim_work(operator))
 
     def execute(self, kernels: Sequence[Kernel]) -> Execution:
         """Run kernels back to back; the host runs ahead with its launches, so the longer of both counts."""
@@ -97,7 +101,7 @@ class Pim:
             return partial(cycle_product_time, spec=self.spec)
         return roofline_product_time if self.level == "roofline" else product_time
 
-    def _cost(self, operator: Operator, work: PimWork) -> Cost:
+    def _product_cost(self, operator: Operator, work: PimWork) -> Cost:
         p, e, timing = self.params, self.energy, self._timing()
         seconds = dict.fromkeys(("product", "bank", "compute", "buffer", "sum"), 0.0)
         energy = dict.fromkeys(("activate", "bank", "compute", "buffer"), 0.0)

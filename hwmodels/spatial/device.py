@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hwmodels.components import EnergyTable
-from hwmodels.device import Cost, Execution, Kernel, Level, dynamic_energy_J, sequence_s
+from hwmodels.device import Cost, Execution, Kernel, KnownCosts, Level, dynamic_energy_J, sequence_s
 from hwmodels.network import Network
 from hwmodels.spatial.binding import Binding, load_binding
 from hwmodels.spatial.spec import SpatialSpec
@@ -29,6 +29,7 @@ class Spatial:
     energy: EnergyTable  # at the device's node, for its buffer
     network: Network
     level: Level = "analytic"
+    _known: KnownCosts = field(default_factory=KnownCosts, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -47,6 +48,9 @@ class Spatial:
 
     def cost(self, operator: Operator, clock_Hz: float | None = None) -> Cost:
         """Cost one execution of ``operator``; the clock is fixed."""
+        return self._known.of(operator, self.max_clock_Hz, self._costed)
+
+    def _costed(self, operator: Operator, clock_Hz: float) -> Cost:
         if isinstance(operator, (Collective, Transfer)):
             return self._communication(operator)
         if self.level == "roofline":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,11 +10,17 @@ import pytest
 import yaml
 
 from hwmodels.catalog import SPECS, bundled, hardware_names, load_hardware
+from hwmodels.device import KnownCosts
 from hwmodels.kinds import DEVICE_KINDS
 from hwmodels.parts import DeviceSpec
+from hwmodels.system import build_system
 from simulator.core.errors import SpecError
 from simulator.core.one_of import OneOf
 from simulator.core.specfile import SpecRecord, field_paths, load_spec
+from workloads.formats import load_format
+from workloads.operators import Gemm
+
+BF16 = load_format("bf16")
 
 
 class Tree(SpecRecord):
@@ -80,3 +87,24 @@ def test_a_kind_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"base": "h200", "type": "quantum"}), encoding="utf-8")
     with pytest.raises(SpecError, match=r"mine\.yaml:2:1: units\.0\.device\.type: expected one of gpu"):
         load_hardware(path)
+
+
+@pytest.mark.parametrize("name", ["h200", "bank-pim", "eyeriss"])
+def test_costs_that_were_asked_for_before_are_the_same_and_belong_to_one_device(name: str) -> None:
+    device = build_system(load_hardware(name)).device
+    product = Gemm(name="p", m=64, n=4096, k=4096, activations=BF16, weights=BF16, output=BF16)
+    first = device.cost(product)
+    assert device.cost(replace(product)) is first
+    assert device.cost(product, 0.5 * device.max_clock_Hz).time_s >= first.time_s
+    slower = device.scaled("compute", 0.25).scaled("hbm", 0.25)
+    assert slower.cost(product).time_s > first.time_s
+
+
+def test_no_more_costs_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KnownCosts, "_MOST", 4)
+    device = build_system(load_hardware("h200")).device
+    asked = [
+        Gemm(name="p", m=m, n=4096, k=4096, activations=BF16, weights=BF16, output=BF16) for m in (1, 2, 3, 4, 5, 6)
+    ]
+    assert [device.cost(product) for product in asked] == [device.cost(product) for product in asked]
+    assert len(device._known._costs) <= 4
