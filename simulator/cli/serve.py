@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.cli.options import add_formats, add_modelling, add_parallelism, whole_number
+from simulator.cli.serve_load import add_load, load_of
 
 if TYPE_CHECKING:
     from simulator.serving.cluster import Fault, Speculation
-    from simulator.serving.requests import Source
     from simulator.serving.serve import Deployed, Deployment, Load
 
 __all__ = ["add_arguments", "run"]
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", metavar="MODEL", help="bundled name, or path of a Hugging Face config.json")
     parser.add_argument("hardware", metavar="HARDWARE", help="bundled name (h200, h100x8), or path of a YAML file")
-    _add_load(parser)
+    add_load(parser)
     _add_scheduler(parser)
     _add_cluster(parser)
     add_formats(parser)
@@ -39,32 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--find-capacity", action="store_true", help="search the highest rate that holds --slo, from --rate on"
     )
     output.add_argument("--debug", action="store_true", help="check after every event that nothing was lost")
-
-
-def _add_load(parser: argparse.ArgumentParser) -> None:
-    load = parser.add_argument_group("requests")
-    load.add_argument("--trace", type=Path, metavar="FILE.csv", help="arrival_s, input_tokens, output_tokens, ...")
-    load.add_argument("--speed", type=float, default=1.0, metavar="X", help="play the trace X times as fast (1)")
-    load.add_argument("--rate", type=float, metavar="QPS", help="requests per second, Poisson unless --burstiness")
-    load.add_argument(
-        "--burstiness", type=float, default=1.0, metavar="CV", help="of gaps: 0 even, 1 Poisson, 2 bursty"
-    )
-    load.add_argument("--concurrency", type=whole_number, default=0, metavar="N", help="closed loop: N in the system")
-    load.add_argument(
-        "--lengths",
-        default="1024:128",
-        metavar="IN:OUT",
-        help="tokens, each a number, a range 800-1024 or median~sigma (1024:128); or a trace to draw pairs from",
-    )
-    load.add_argument("--requests", type=whole_number, metavar="N", help="how many (1000; all of a trace)")
-    load.add_argument("--turns", type=float, default=1.0, metavar="N", help="mean turns of a conversation (1)")
-    load.add_argument("--think", type=float, default=30.0, metavar="S", help="mean seconds between turns (30)")
-    load.add_argument("--shared-prefix", metavar="TOKENS[:GROUPS]", help="inputs of a group begin alike")
-    load.add_argument("--priorities", type=whole_number, default=1, metavar="N", help="classes of priority (1)")
-    load.add_argument(
-        "--slo", metavar="ttft=T,tpot=T,share=P", help="limits of a good request; 90%% of them by default"
-    )
-    load.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of everything random (0)")
 
 
 def _add_scheduler(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_path(arguments.plot)
     if arguments.find_capacity:
         _check_search(arguments)
-    load = _load(arguments, arguments.rate)
+    load = load_of(arguments, arguments.rate)
     deployed = deploy(arguments.model, arguments.hardware, _deployment(arguments), load.source)
     if arguments.find_capacity:
         return _find_capacity(arguments, deployed, load)
@@ -168,7 +142,7 @@ def _find_capacity(arguments: argparse.Namespace, deployed: Deployed, load: Load
     points = []
 
     def good_share(rate: float) -> tuple[float, int]:
-        report = serve(deployed, _load(arguments, rate)).report
+        report = serve(deployed, load_of(arguments, rate)).report
         points.append((rate, report))
         return report.good_share, report.requests["arrived"]
 
@@ -185,82 +159,6 @@ def _find_capacity(arguments: argparse.Namespace, deployed: Deployed, load: Load
     else:
         print(capacity_text(capacity, load.slo.share))
     return 0 if capacity.rate > 0.0 else 1
-
-
-def _load(arguments: argparse.Namespace, rate: float | None) -> Load:
-    from simulator.serving.serve import Load
-    from simulator.serving.tally import Slo, parse_slo
-
-    return Load(
-        source=_source(arguments, rate),
-        slo=Slo() if arguments.slo is None else parse_slo(arguments.slo),
-        concurrency=arguments.concurrency,
-        seed=arguments.seed,
-    )
-
-
-def _source(arguments: argparse.Namespace, rate: float | None) -> Source:
-    """Return the requests asked for."""
-    from simulator.core.errors import InputError
-    from simulator.serving.arrivals import Conversations, Stream
-    from simulator.serving.lengths import Pairs, parse_lengths
-    from simulator.serving.requests import INPUT, OUTPUT
-    from simulator.serving.trace_file import Trace, read_trace
-
-    searched = arguments.trace is not None and arguments.find_capacity  # a trace played at each rate that is tried
-    ways = [arguments.trace is not None and not searched, rate is not None, arguments.concurrency != 0]
-    if sum(ways) > 1:
-        raise InputError("give one of --trace, --rate and --concurrency")
-    if not any(ways):
-        raise InputError("say when requests come: --trace FILE, --rate QPS or --concurrency N")
-    if arguments.trace is not None:
-        if not (0.0 < arguments.speed < 1e6):
-            raise InputError(f"--speed must be above 0 and below 1e6, got {arguments.speed:g}")
-        requests = read_trace(arguments.trace)
-        if arguments.requests is not None and arguments.requests < 1:
-            raise InputError("--requests must be at least 1")
-        trace = Trace(requests, arguments.speed, arguments.requests)
-        return trace.at_rate(rate) if rate is not None else trace
-    lengths = parse_lengths(arguments.lengths) if not arguments.lengths.endswith(".csv") else None
-    if lengths is None:
-        columns = read_trace(Path(arguments.lengths)).columns
-        drawn = Pairs(columns[:, INPUT], columns[:, OUTPUT])
-    prefix, groups = _prefix(arguments.shared_prefix)
-    count = 1000 if arguments.requests is None else arguments.requests
-    pace = float("inf") if rate is None else rate
-    if arguments.turns != 1.0:
-        if rate is None:
-            raise InputError("conversations (--turns) come at a rate: give --rate")
-        return Conversations(
-            lengths=lengths or drawn,
-            rate=pace,
-            count=count,
-            turns=arguments.turns,
-            think_s=arguments.think,
-            prefix_tokens=prefix,
-            seed=arguments.seed,
-        )
-    return Stream(
-        lengths=lengths or drawn,
-        rate=pace,
-        count=count,
-        burstiness=arguments.burstiness,
-        prefix_tokens=prefix,
-        prefix_groups=groups,
-        priorities=arguments.priorities,
-        seed=arguments.seed,
-    )
-
-
-def _prefix(text: str | None) -> tuple[int, int]:
-    from simulator.core.errors import InputError
-
-    if text is None:
-        return 0, 1
-    tokens, _, groups = text.partition(":")
-    if not tokens.isdecimal() or not (groups or "1").isdecimal() or int(groups or 1) < 1 or len(text) > 18:
-        raise InputError(f"--shared-prefix {text!r}: expected TOKENS or TOKENS:GROUPS, whole numbers")
-    return int(tokens), int(groups or 1)
 
 
 def _deployment(arguments: argparse.Namespace) -> Deployment:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from simulator.core.errors import InputError
 from simulator.serving import layout
@@ -16,11 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Number = TypeVar("Number", "np.int64", "np.float64")
-
-__all__ = ["Conversations", "Stream"]
+__all__ = ["Stream"]
 
 _CHUNK = 16384
+_LONGEST_TURNS = 8192
 _MOST_REQUESTS = 1_000_000_000  # days of simulation; keeps a slip of the finger from running for ever
 
 
@@ -38,26 +36,41 @@ def _gaps(random: np.random.Generator, count: int, burstiness: float) -> NDArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """Requests that know nothing of each other.
+    """Conversations, of one turn each where nothing else is said: requests that know nothing of each other.
+
+    Each further turn comes some time after the last token of the one before; its input is all that was said so far,
+    and something new.
 
     Attributes
     ----------
+    lengths
+        What is new in a turn, and its answer.
     rate
-        Requests per second; infinite: all at once (a closed loop admits them one by one).
-    burstiness
-        Coefficient of variation of the gaps between arrivals: 1 Poisson, 0 even, above 1 bursty.
+        Requests per second: conversations begin at ``rate / turns``. Infinite: all at once (a closed loop admits them
+        one by one).
     count
-        How many requests.
+        How many requests; the last conversation is cut off there.
+    burstiness
+        Coefficient of variation of the gaps between beginnings: 1 Poisson, 0 even, above 1 bursty.
+    turns
+        Mean turns of a conversation, geometrically distributed.
+    think_s
+        Mean time from the last token of a turn to the next one, exponentially distributed.
+    most_tokens
+        A conversation ends before a further turn whose input and output would be longer.
     prefix_tokens, prefix_groups
-        Each input begins with the same so many tokens as the others of its group.
+        Each first input begins with the same so many tokens as the others of its group.
     priorities
-        Requests are spread evenly over so many classes.
+        Conversations are spread evenly over so many classes.
     """
 
     lengths: Lengths
     rate: float
     count: int
     burstiness: float = 1.0
+    turns: float = 1.0
+    think_s: float = 30.0
+    most_tokens: int = 1 << 17
     prefix_tokens: int = 0
     prefix_groups: int = 1
     priorities: int = 1
@@ -70,6 +83,10 @@ class Stream:
             raise InputError(f"burstiness must be between 0 and 100, got {self.burstiness:g}")
         if not 1 <= self.count <= _MOST_REQUESTS:
             raise InputError(f"a stream has 1 to {_MOST_REQUESTS} requests, got {self.count}")
+        if not 1.0 <= self.turns <= 1000.0:
+            raise InputError(f"a conversation has 1 to 1000 turns on average, got {self.turns:g}")
+        if not 0.0 <= self.think_s < 1e6:
+            raise InputError(f"the time between turns must be between 0 and 1e6 s, got {self.think_s:g}")
         if not 1 <= self.priorities <= layout.PRIORITIES:
             raise InputError(f"there are 1 to {layout.PRIORITIES} classes of priority, got {self.priorities}")
         if not 0 <= self.prefix_tokens <= LARGEST_TOKENS:
@@ -80,124 +97,57 @@ class Stream:
 
     @property
     def mean_tokens(self) -> float:
-        """Mean input and output."""
-        return self.lengths.mean_tokens
+        """Mean input and output, history included."""
+        mean = self.prefix_tokens + self.lengths.mean_tokens * self.turns
+        return mean if self.turns == 1.0 else min(mean, self.most_tokens)
 
     @property
     def longest_tokens(self) -> int:
-        """The longest that lengths allow."""
-        return self.lengths.longest_tokens
+        """The longest that lengths allow, or where a conversation ends."""
+        longest = self.prefix_tokens + self.lengths.longest_tokens
+        return longest if self.turns == 1.0 else max(longest, self.most_tokens)
 
     def chunks(self) -> Iterator[Requests]:
         """Yield requests; the same lengths and the same gaps, but for their scale, at every rate."""
         import numpy as np
 
-        time_seed, length_seed, group_seed = np.random.SeedSequence(self.seed).spawn(3)
-        times, lengths = np.random.default_rng(time_seed), np.random.default_rng(length_seed)
-        groups = np.random.default_rng(group_seed)
-        now = 0.0
-        for first in range(0, self.count, _CHUNK):
+        seeds = np.random.SeedSequence(self.seed).spawn(4)
+        times, lengths, groups, talk = (np.random.default_rng(seed) for seed in seeds)
+        at_once = max(int(_CHUNK / self.turns), 1)
+        now, made, begun = 0.0, 0, 0
+        while made < self.count:
             # Always whole chunks, so that a longer run begins with a shorter one.
-            taken = min(_CHUNK, self.count - first)
-            gaps = _gaps(times, _CHUNK, self.burstiness) / self.rate
-            inputs, outputs = self.lengths.draw(lengths, _CHUNK)
-            member = groups.integers(0, self.prefix_groups, _CHUNK)
-            rank = groups.integers(0, self.priorities, _CHUNK)
-            arrival = now + np.cumsum(gaps)
+            arrival = now + np.cumsum(_gaps(times, at_once, self.burstiness) / (self.rate / self.turns))
             now = float(arrival[-1])
+            turns = np.minimum(talk.geometric(1.0 / self.turns, at_once), _LONGEST_TURNS)
+            member = groups.integers(0, self.prefix_groups, at_once)
+            rank = groups.integers(0, self.priorities, at_once)
+            of = np.repeat(np.arange(at_once), turns)
+            follows = np.append(False, of[1:] == of[:-1])
+            think_s = talk.exponential(1.0, of.size) * self.think_s
+            fresh, outputs = self.lengths.draw(lengths, of.size)
+            inputs = self.prefix_tokens + _within(fresh + outputs, turns) - outputs
+            kept = np.flatnonzero(~follows | (inputs + outputs <= self.most_tokens))[: self.count - made]
             yield as_requests(
-                arrival[:taken],
-                inputs[:taken] + self.prefix_tokens,
-                outputs[:taken],
-                priority=rank[:taken],
-                group=member[:taken] if self.prefix_tokens else -1,
+                np.where(follows, think_s, arrival[of])[kept],
+                inputs[kept],
+                outputs[kept],
+                priority=rank[of[kept]],
+                session=begun + of[kept] if self.turns > 1.0 else -1,
+                group=member[of[kept]] if self.prefix_tokens else -1,
                 group_tokens=self.prefix_tokens,
+                follows=follows[kept],
             )
+            made += kept.size
+            begun += at_once
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversations:
-    """Conversations of several turns; each turn's input is all that was said before, and something new.
-
-    Attributes
-    ----------
-    rate
-        Requests (turns) per second, all conversations together.
-    turns
-        Mean turns of a conversation, geometrically distributed.
-    think_s
-        Mean time from one turn's arrival to the next one's, exponentially distributed.
-    prefix_tokens
-        System prompt that all conversations share.
-    """
-
-    lengths: Lengths
-    rate: float
-    count: int
-    turns: float = 4.0
-    think_s: float = 30.0
-    prefix_tokens: int = 0
-    most_tokens: int = 1 << 17
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not (self.rate > 0.0 and math.isfinite(self.rate)):
-            raise InputError(f"the rate must be above 0 requests per second and finite, got {self.rate:g}")
-        if not 1.0 <= self.turns <= 10_000.0:
-            raise InputError(f"a conversation has 1 to 10000 turns on average, got {self.turns:g}")
-        if not 0.0 <= self.think_s < 1e6:
-            raise InputError(f"the time between turns must be between 0 and 1e6 s, got {self.think_s:g}")
-        if not 1 <= self.count <= 5_000_000:
-            raise InputError(f"conversations are made for 1 to 5 million requests, got {self.count}")
-        check_seed(self.seed)
-
-    @property
-    def mean_tokens(self) -> float:
-        """Mean input and output, history included."""
-        return self.prefix_tokens + self.lengths.mean_tokens * self.turns
-
-    @property
-    def longest_tokens(self) -> int:
-        """Where a conversation is broken off."""
-        return self.most_tokens
-
-    def chunks(self) -> Iterator[Requests]:
-        """Yield all turns in order of arrival."""
-        import numpy as np
-
-        random = np.random.default_rng(self.seed)
-        sessions = max(math.ceil(self.count / self.turns), 1)
-        turns = random.geometric(1.0 / self.turns, 2 * sessions + 8)
-        ends = np.cumsum(turns)
-        sessions = min(int(np.searchsorted(ends, self.count)) + 1, ends.size)
-        turns = turns[:sessions]
-        starts = np.cumsum(random.exponential(self.turns / self.rate, sessions))
-        session = np.repeat(np.arange(sessions), turns)
-        index = np.arange(session.size) - np.repeat(np.cumsum(turns) - turns, turns)
-        waits = np.where(index == 0, 0.0, random.exponential(max(self.think_s, 1e-9), session.size))
-        arrival = np.repeat(starts, turns) + _within(waits, turns)
-        fresh, outputs = self.lengths.draw(random, session.size)
-        inputs = self.prefix_tokens + _within(fresh + outputs, turns) - outputs
-        order = np.lexsort((index, arrival))
-        order = order[(inputs + outputs)[order] <= self.most_tokens][: self.count]
-        if not order.size:
-            raise InputError(f"no turn is within the {self.most_tokens} tokens of a conversation: shorten --lengths")
-        yield as_requests(
-            arrival[order],
-            inputs[order],
-            outputs[order],
-            session=session[order],
-            group=0 if self.prefix_tokens else -1,
-            group_tokens=self.prefix_tokens,
-        )
-
-
-def _within(values: NDArray[Number], turns: NDArray[np.int64]) -> NDArray[Number]:
+def _within(values: NDArray[np.int64], turns: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return running sums that start again with each conversation."""
     import numpy as np
 
     total = np.cumsum(values)
     firsts = np.cumsum(turns) - turns
     before = total[np.maximum(firsts - 1, 0)] * (firsts > 0)
-    within: NDArray[Number] = (total - np.repeat(before, turns)).astype(values.dtype)
+    within: NDArray[np.int64] = total - np.repeat(before, turns)
     return within

@@ -18,13 +18,16 @@ from simulator.serving.layout import (
     HOST_CAPACITY,
     HOST_FREE,
     HOSTED,
+    INSIDE,
     LENT,
     LIST,
     NEW,
+    NOW,
     OWN,
     PAGE,
     PENDING,
     PRIORITIES,
+    READY,
     RESIDENT,
     RUNNING,
     SEQUENCES,
@@ -33,6 +36,8 @@ from simulator.serving.layout import (
     SERVERS_AT,
     TABLE,
     TABLE_MASK,
+    THINKERS,
+    THINKING,
     USERS,
     WAITING,
     Floats,
@@ -53,18 +58,24 @@ PROBLEMS = (
     "the queue's length is miscounted",
     "pending tokens are miscounted",
     "more tokens in a step than its budget",
+    "conversations were lost or made up",
+    "a turn is overdue",
 )
 
 
 @part
 def check(n: Integers, y: Floats) -> int:
     """Return the number of the first rule that is broken, 0 where all hold."""
+    inside = n[THINKERS]
     for index in range(n[SERVER_COUNT]):
         server = n[SERVERS_AT] + index * SERVER_SIZE
         found = check_server(n, y, server)
         if found != 0:
             return found
-    return 0
+        inside += n[server + RUNNING] + n[server + WAITING]
+    if inside != n[INSIDE]:
+        return 10
+    return 11 if n[THINKERS] > 0 and y[n[THINKING] + READY] < y[NOW] else 0
 
 
 @part

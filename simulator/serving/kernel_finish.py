@@ -6,9 +6,10 @@ import math
 
 from simulator.serving.kernel_cost import part, uniform
 from simulator.serving.kernel_memory import blocks_of, donate, release
-from simulator.serving.kernel_queue import leave, remaining
+from simulator.serving.kernel_queue import remaining
 from simulator.serving.kernel_route import place_request
 from simulator.serving.kernel_series import bin_of, spread
+from simulator.serving.kernel_turns import end_turn
 from simulator.serving.layout import (
     ACCEPTED_AT,
     ARRIVED,
@@ -73,6 +74,7 @@ from simulator.serving.layout import (
     R_QUEUED,
     R_SCHEDULED,
     R_SERVER,
+    R_SESSION,
     R_STATUS,
     RESULT_SIZE,
     RESULTS_AT,
@@ -170,6 +172,7 @@ def write_row(n: Integers, y: Floats, slot: int, status: int) -> None:
     y[row + R_HITS], y[row + R_PREEMPTED] = n[slot + HITS], n[slot + PREEMPTED]
     y[row + R_FIRST_SERVER] = (first - n[SERVERS_AT]) // SERVER_SIZE if first >= 0 else -1
     y[row + R_SERVER] = (server - n[SERVERS_AT]) // SERVER_SIZE if server >= 0 else -1
+    y[row + R_SESSION] = n[slot + SESSION] >> 1 if n[slot + SESSION] < LONE else -1
 
 
 @part
@@ -254,7 +257,7 @@ def token_out(n: Integers, y: Floats, server: int, slot: int, now: float, usual_
         release(n, y, server, slot, n[slot + SESSION] < LONE)
         write_row(n, y, slot, COMPLETED_OK)
         n[COMPLETED] += 1
-        leave(n, y, slot)
+        end_turn(n, y, slot)
         return False
     if n[server + ROLE] == 1:
         hand_over(n, y, server, slot, now)

@@ -217,7 +217,9 @@ def admit_one(n: Integers, y: Floats, server: int, slot: int, now: float, budget
     new = tokens_given(n, y, server, wanted, budget, given)
     if new <= 0:
         return 0
-    tokens = n[slot + INPUT] + n[slot + OUTPUT] if n[server + RESERVE] else cached + new
+    tokens = cached + new
+    if n[server + RESERVE]:  # drafted tokens may go beyond the last
+        tokens = max(tokens, n[slot + INPUT] + n[slot + OUTPUT])
     needed = blocks_of(n, y, server, tokens) - shared - own
     away_a, pinned_a = missing(n, y, server, n[slot + GROUP], shared)
     away_b, pinned_b = missing(n, y, server, n[slot + SESSION], own)

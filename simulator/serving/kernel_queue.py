@@ -36,6 +36,7 @@ from simulator.serving.layout import (
     NEVER,
     NEW,
     NEXT_AT,
+    NEXT_TURN,
     NOW,
     NUMBER,
     NUMBERED,
@@ -69,6 +70,7 @@ from simulator.serving.layout import (
 )
 
 __all__ = [
+    "begin",
     "dequeue",
     "end_transfer",
     "enqueue",
@@ -86,12 +88,20 @@ def open_slot(n: Integers, y: Floats, row: int, arrived: float, now: float) -> i
     """Take a slot for the arrival at ``row``, which reached the client's side at ``arrived`` and the queue now."""
     slot = n[FREE_SLOT]
     n[FREE_SLOT] = n[slot + BEHIND]
-    n[slot + NUMBER] = n[NUMBERED]
-    n[NUMBERED] += 1
     n[INSIDE] += 1
-    n[slot + INPUT], n[slot + OUTPUT] = n[row + A_INPUT], n[row + A_OUTPUT]
     n[slot + PRIORITY], n[slot + SESSION] = n[row + A_PRIORITY], n[row + A_SESSION]
     n[slot + GROUP], n[slot + GROUP_TOKENS] = n[row + A_GROUP], n[row + A_GROUP_TOKENS]
+    n[slot + NEXT_TURN] = -1
+    begin(n, y, slot, n[row + A_INPUT], n[row + A_OUTPUT], arrived, now)
+    return slot
+
+
+@part
+def begin(n: Integers, y: Floats, slot: int, input: int, output: int, arrived: float, now: float) -> None:
+    """Let a slot hold a new request of its conversation."""
+    n[slot + NUMBER] = n[NUMBERED]
+    n[NUMBERED] += 1
+    n[slot + INPUT], n[slot + OUTPUT] = input, output
     n[slot + DONE] = n[slot + MADE] = n[slot + OWN] = n[slot + LENT] = n[slot + AWAY] = n[slot + NEW] = 0
     n[slot + HITS] = n[slot + PREEMPTED] = n[slot + SOURCE_BLOCKS] = 0
     n[slot + GROUP_NODE] = n[slot + SESSION_NODE] = n[slot + SERVER] = n[slot + SOURCE] = n[slot + FIRST_SERVER] = -1
@@ -99,7 +109,6 @@ def open_slot(n: Integers, y: Floats, row: int, arrived: float, now: float) -> i
     y[slot + SCHEDULED] = y[slot + FIRST] = y[slot + LAST] = -1.0
     y[slot + READY] = y[slot + PROMPT_S] = 0.0
     n[slot + GAPS : slot + SLOT_SIZE] = 0
-    return slot
 
 
 @part

@@ -7,9 +7,10 @@ from simulator.serving.kernel_cost import kernel, part
 from simulator.serving.kernel_finish import complete, idle_until, write_row
 from simulator.serving.kernel_memory import forget_all, release
 from simulator.serving.kernel_plan import plan, send_back
-from simulator.serving.kernel_queue import dequeue, end_transfer, first_waiting, leave, open_slot, remaining, wake
+from simulator.serving.kernel_queue import dequeue, end_transfer, first_waiting, open_slot, remaining, wake
 from simulator.serving.kernel_route import place_request
 from simulator.serving.kernel_series import spread
+from simulator.serving.kernel_turns import break_off, ingested, next_turn, take_turns, turns_behind
 from simulator.serving.layout import (
     A_INPUT,
     A_TIME,
@@ -35,11 +36,10 @@ from simulator.serving.layout import (
     FAULTS_AT,
     FREE,
     FREE_SLOT,
+    FREE_TURNS,
     HEAD,
     HELD,
     INCONSISTENT,
-    INGEST,
-    INGEST_TOKEN,
     INPUT,
     INSIDE,
     MOST_CONTEXT,
@@ -54,6 +54,7 @@ from simulator.serving.layout import (
     QUERIES,
     QUEUE_FULL,
     QUEUE_LIMIT,
+    READY,
     REJECTED,
     RESULT_ROOM,
     RETURNED,
@@ -68,12 +69,14 @@ from simulator.serving.layout import (
     SOURCE,
     SOURCE_OWN,
     TAKEN,
+    THINKING,
     TOO_LONG_FOR_MEMORY,
     TOO_LONG_FOR_MODEL,
     WAITING,
     WANTS_ARRIVALS,
     WANTS_ROOM,
     WANTS_SLOTS,
+    WANTS_TURNS,
     WRITTEN,
     Floats,
     Integers,
@@ -102,15 +105,25 @@ def verdict(n: Integers, y: Floats, slot: int) -> int:
 
 
 @part
-def arrive(n: Integers, y: Floats, row: int, now: float) -> None:
-    """Take a request in, or turn it away."""
+def arrive(n: Integers, y: Floats, now: float) -> None:
+    """Take the next of the arrivals in, with the turns that follow it."""
+    turns = turns_behind(n, y)
+    row = n[ARRIVALS_AT] + n[TAKEN] * ARRIVAL_SIZE
     slot = open_slot(n, y, row, y[OPENED] if n[CONCURRENCY] > 0 else y[row + A_TIME], now)
+    take_turns(n, y, slot, row, turns)
+    n[TAKEN] += 1 + turns
+    ask(n, y, slot, now)
+
+
+@part
+def ask(n: Integers, y: Floats, slot: int, now: float) -> None:
+    """Queue a request, or turn it away."""
     spread(n, y, S_ARRIVED, now, now, 1.0)
     why = verdict(n, y, slot)
     if why > 0:
         write_row(n, y, slot, why)
         n[REJECTED] += 1
-        leave(n, y, slot)
+        break_off(n, y, slot)
         return
     place_request(n, y, slot, 1, now)
 
@@ -194,17 +207,48 @@ def next_server(n: Integers, y: Floats) -> int:
 
 @part
 def next_arrival(n: Integers, y: Floats) -> float:
-    """Return when the next request reaches the queue: its text is first made tokens."""
+    """Return when the next of the arrivals reaches the queue."""
     row = n[ARRIVALS_AT] + n[TAKEN] * ARRIVAL_SIZE
     came = y[OPENED] if n[CONCURRENCY] > 0 else y[row + A_TIME]
-    first = n[SERVERS_AT]
-    ready = came + y[first + INGEST] + y[first + INGEST_TOKEN] * n[row + A_INPUT]
-    return max(ready, y[NOW])
+    return max(ingested(n, y, came, n[row + A_INPUT]), y[NOW])
+
+
+@part
+def due_fault(n: Integers, y: Floats) -> float:
+    """Return when the next of the faults happens."""
+    return y[n[FAULTS_AT] + n[FAULT] * FAULT_SIZE + F_TIME] if n[FAULT] < n[FAULT_COUNT] else NEVER
+
+
+@part
+def due_turn(n: Integers, y: Floats) -> float:
+    """Return when the next turn of a conversation in the system comes."""
+    return y[n[THINKING] + READY] if n[THINKING] >= 0 else NEVER
+
+
+@part
+def lacks(n: Integers, y: Floats) -> int:
+    """Return what there is no room for, of the next of the arrivals and the turns that follow it; ENDED: nothing."""
+    if n[FREE_SLOT] < 0:
+        return WANTS_SLOTS
+    return WANTS_TURNS if n[FREE_TURNS] < turns_behind(n, y) else ENDED
+
+
+@part
+def happen(n: Integers, y: Floats, server: int, sent_s: float, fault_s: float, now: float) -> None:
+    """Let a transfer end, a fault come, or a server end its step and begin another."""
+    if sent_s <= now:
+        transfer_ended(n, y, server, now)
+    elif fault_s <= now:
+        fault(n, y, now)
+    else:
+        if n[server + BUSY]:
+            complete(n, y, server, now)
+        plan(n, y, server, now)
 
 
 @kernel
 def run(n: Integers, y: Floats, more: bool, until: float) -> int:
-    """Run until arrivals, slots or room for results run out, or everything is done; say which.
+    """Run until arrivals, slots, turns or room for results run out, or everything is done; say which.
 
     Parameters
     ----------
@@ -218,30 +262,26 @@ def run(n: Integers, y: Floats, more: bool, until: float) -> int:
         if n[WRITTEN] + 1 + n[server + RUNNING] > n[RESULT_ROOM]:
             return WANTS_ROOM
         step_s, sent_s = y[server + NEXT_AT], y[server + SENT_NEXT]
-        fault_s = y[n[FAULTS_AT] + n[FAULT] * FAULT_SIZE + F_TIME] if n[FAULT] < n[FAULT_COUNT] else NEVER
+        fault_s, turn_s = due_fault(n, y), due_turn(n, y)
         arrival_s = NEVER
         if n[CONCURRENCY] == 0 or n[INSIDE] < n[CONCURRENCY]:
             if n[TAKEN] < n[ARRIVAL_COUNT]:
                 arrival_s = next_arrival(n, y)
             elif more:
                 return WANTS_ARRIVALS
-        now = min(arrival_s, sent_s, fault_s, step_s)
+        now = min(arrival_s, turn_s, sent_s, fault_s, step_s)
         if now == NEVER or now > until:
             return ENDED
         y[NOW] = now
         if arrival_s <= now:
-            if n[FREE_SLOT] < 0:
-                return WANTS_SLOTS
-            n[TAKEN] += 1
-            arrive(n, y, n[ARRIVALS_AT] + (n[TAKEN] - 1) * ARRIVAL_SIZE, now)
-        elif sent_s <= now:
-            transfer_ended(n, y, server, now)
-        elif fault_s <= now:
-            fault(n, y, now)
+            lacking = lacks(n, y)
+            if lacking != ENDED:
+                return lacking
+            arrive(n, y, now)
+        elif turn_s <= now:
+            ask(n, y, next_turn(n, y, now), now)
         else:
-            if n[server + BUSY]:
-                complete(n, y, server, now)
-            plan(n, y, server, now)
+            happen(n, y, server, sent_s, fault_s, now)
         if n[DEBUG]:
             n[BROKEN] = check(n, y)
             if n[BROKEN] != 0:

@@ -41,7 +41,7 @@ PRIORITIES = 8
 (
     SERVERS_AT,
     SERVER_COUNT,
-    SLOTS_AT,  # at the end, so that there may be more of them
+    SLOTS_AT,  # at the end, with the turns to come, so that there may be more of either
     FAULTS_AT,
     FAULT_COUNT,
     ARRIVALS_AT,
@@ -54,15 +54,20 @@ PRIORITIES = 8
     GAPS_AT,
     ROUTER,
     SPILL,  # prompt tokens waiting before servers that do both help
-    CONCURRENCY,  # closed loop: requests in the system; 0: they come when they come
+    CONCURRENCY,  # closed loop: conversations in the system; 0: they come when they come
     DEBUG,
     SEED,
     MOST_CONTEXT,
     TURN,  # round robin
     TAKEN,  # of the arrivals given
     NUMBERED,  # requests so far
-    INSIDE,  # requests in the system
+    INSIDE,  # conversations in the system
     FREE_SLOT,
+    FREE_TURN,
+    FREE_TURNS,  # how many
+    THINKING,  # the conversation whose next turn comes first, of those between two turns
+    THINKERS,  # how many
+    UNASKED,  # turns that never came, because one before them was turned away
     WRITTEN,  # rows of results
     LOGGED,
     FAULT,  # the next one
@@ -76,12 +81,15 @@ PRIORITIES = 8
     LAST_TOKEN,
     OPENED,  # when the closed loop last had room
     HEADER,
-) = range(37)
+) = range(42)
 
-# An arrival: its time, then whole numbers.
-A_TIME, A_INPUT, A_OUTPUT, A_PRIORITY, A_SESSION, A_GROUP, A_GROUP_TOKENS, ARRIVAL_SIZE = range(8)
+# An arrival: its time (of a turn that follows: seconds after the last token of the one before), then whole numbers.
+A_TIME, A_INPUT, A_OUTPUT, A_PRIORITY, A_SESSION, A_GROUP, A_GROUP_TOKENS, A_FOLLOWS, ARRIVAL_SIZE = range(9)
 
-# A slot: a request in the system.
+# A turn to come of a conversation whose slot holds an earlier one.
+T_NEXT, T_INPUT, T_OUTPUT, T_THINK, TURN_SIZE = range(5)
+
+# A slot: a request in the system, or a conversation between two.
 (
     NUMBER,  # of the request, from 0 in order of arrival
     INPUT,
@@ -105,17 +113,18 @@ A_TIME, A_INPUT, A_OUTPUT, A_PRIORITY, A_SESSION, A_GROUP, A_GROUP_TOKENS, ARRIV
     HITS,  # prompt tokens found in the prefix cache
     PREEMPTED,
     FIRST_SERVER,
-    BEHIND,  # neighbours in the queue
+    NEXT_TURN,  # of its conversation; -1: none
+    BEHIND,  # neighbours in the queue; while thinking, the conversations below it in the heap
     AHEAD,
     ARRIVED,  # from here on times
     QUEUED,
     SCHEDULED,
     FIRST,
     LAST,
-    READY,
+    READY,  # when what it waits for is there: its blocks, or its next turn
     PROMPT_S,  # time of the steps with its prompt
     GAPS,  # counts of gaps between its tokens by bin, two to a word
-) = range(32)
+) = range(33)
 GAP_BINS = 96
 SLOT_SIZE = GAPS + GAP_BINS // 2
 
@@ -257,8 +266,9 @@ KEY, RESIDENT, HOSTED, USERS, OLDER, YOUNGER, NODE_SIZE = range(7)
     R_SERVER,
     R_STATUS,
     R_PRIORITY,
+    R_SESSION,
     RESULT_SIZE,
-) = range(19)
+) = range(20)
 
 # Outcomes of a request.
 COMPLETED_OK, TOO_LONG_FOR_MEMORY, TOO_LONG_FOR_MODEL, QUEUE_FULL = range(4)
@@ -277,4 +287,4 @@ F_TIME, F_SERVER, F_FACTOR, FAULT_SIZE = range(4)
 ROUND_ROBIN, SHORTEST_QUEUE, FEWEST_TOKENS, LEAST_KV, PREFIX = range(5)
 
 # Why the loop returned.
-ENDED, WANTS_ARRIVALS, WANTS_SLOTS, WANTS_ROOM, INCONSISTENT = range(5)
+ENDED, WANTS_ARRIVALS, WANTS_SLOTS, WANTS_TURNS, WANTS_ROOM, INCONSISTENT = range(6)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 Word = TypeVar("Word", bound="np.generic")
 
-__all__ = ["ARRIVALS", "Memory", "grown", "load_arrivals", "new_memory", "pack", "region"]
+__all__ = ["ARRIVALS", "Memory", "load_arrivals", "new_memory", "pack", "region", "with_slots", "with_turns"]
 
 #: Arrivals handed over at a time.
 ARRIVALS = 16384
 
-_SLOTS = 1024
+_SLOTS = 1024  # and as many words of turns, room for the longest conversation
 _RESULTS = 8192
 _NODES = 16384  # most prefixes that one server remembers
 _ROLES = {"prefill": 1, "decode": 2, "both": 3}
@@ -131,7 +131,7 @@ def new_memory(cluster: Cluster, kinds: tuple[Server, ...], tables: tuple[Memory
     n[layout.RESULT_ROOM] = sizes["results"] // layout.RESULT_SIZE
     n[layout.ROUTER], n[layout.SPILL] = ROUTERS.index(cluster.router), cluster.spill_tokens
     n[layout.MOST_CONTEXT] = cluster.max_context or _UNBOUNDED
-    n[layout.FREE_SLOT] = -1
+    n[layout.FREE_SLOT] = n[layout.FREE_TURN] = n[layout.THINKING] = -1
     memory.y[layout.BIN_S] = _FIRST_BIN_S
     table_at = {}
     for kind, table in zip(kinds, tables, strict=True):
@@ -156,7 +156,7 @@ def new_memory(cluster: Cluster, kinds: tuple[Server, ...], tables: tuple[Memory
     for row, fault in enumerate(faults):
         at = places["faults"] + row * layout.FAULT_SIZE
         memory.y[at : at + layout.FAULT_SIZE] = fault.time_s, fault.server, fault.factor
-    return grown(memory)
+    return with_slots(memory)
 
 
 def _transfers(cluster: Cluster) -> int:
@@ -177,16 +177,27 @@ def _chain(n: Integers, at: int, count: int, size: int, field: int, last: int) -
     return at
 
 
-def grown(memory: Memory) -> Memory:
-    """Return the memory with twice as many slots, those that are new on the list of free ones."""
-    old = memory.n.size
-    slots = (old - int(memory.n[layout.SLOTS_AT])) // layout.SLOT_SIZE
-    more = max(slots, _SLOTS)
-    larger = _memory(old + more * layout.SLOT_SIZE)
-    larger.n[:old] = memory.n
-    free = int(larger.n[layout.FREE_SLOT])
-    larger.n[layout.FREE_SLOT] = _chain(larger.n, old, more, layout.SLOT_SIZE, layout.BEHIND, free)
+def with_slots(memory: Memory) -> Memory:
+    """Return the memory with more slots, on the list of free ones."""
+    larger, _ = _grown(memory, layout.SLOT_SIZE, layout.BEHIND, layout.FREE_SLOT)
     return larger
+
+
+def with_turns(memory: Memory) -> Memory:
+    """Return the memory with more room for turns to come, on the list of what is free."""
+    larger, more = _grown(memory, layout.TURN_SIZE, layout.T_NEXT, layout.FREE_TURN)
+    larger.n[layout.FREE_TURNS] += more
+    return larger
+
+
+def _grown(memory: Memory, size: int, link: int, free: int) -> tuple[Memory, int]:
+    """Return the memory with its end twice as long, and how many free records of ``size`` words there are more."""
+    old = memory.n.size
+    more = max(old - int(memory.n[layout.SLOTS_AT]), _SLOTS * layout.SLOT_SIZE) // size
+    larger = _memory(old + more * size)
+    larger.n[:old] = memory.n
+    larger.n[free] = _chain(larger.n, old, more, size, link, int(larger.n[free]))
+    return larger, more
 
 
 def load_arrivals(memory: Memory, requests: Requests) -> None:

@@ -38,6 +38,7 @@ COLUMNS = (
     ("server", layout.R_SERVER, True),
     ("status", layout.R_STATUS, True),
     ("priority", layout.R_PRIORITY, True),
+    ("session", layout.R_SESSION, True),
 )
 
 

@@ -35,7 +35,7 @@ class ServeReport:
     """What a run of a cluster came to. Times in seconds from the first arrival on."""
 
     cluster: Mapping[str, Any]  # in words
-    requests: Mapping[str, int]  # arrived, completed, rejected, preempted, returned
+    requests: Mapping[str, int]  # arrived, completed, rejected, never asked, ...
     rejected: Mapping[str, int]  # by reason
     span_s: float  # from the first arrival to the last token
     metrics: Mapping[str, Spread]  # ttft, tpot, e2e, queue, itl
@@ -136,6 +136,7 @@ def build_report(
             "completed": run.completed,
             "rejected": run.rejected,
             "unfinished": run.arrived - run.completed - run.rejected,
+            "never_asked": run.unasked,
             "preempted": tally.preempted,
             "returned_after_failure": run.returned,
         },

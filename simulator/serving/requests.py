@@ -18,12 +18,16 @@ __all__ = ["LARGEST_TOKENS", "Requests", "Source", "as_requests", "check_seed"]
 LARGEST_TOKENS = 1 << 31
 
 # Columns of requests, in the order in which memory holds them behind the time of arrival.
-INPUT, OUTPUT, PRIORITY, SESSION, GROUP, GROUP_TOKENS = range(6)
+INPUT, OUTPUT, PRIORITY, SESSION, GROUP, GROUP_TOKENS, FOLLOWS = range(7)
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Some requests in order of arrival; ``columns`` as named below, one row each."""
+    """Some requests in order of arrival; ``columns`` as named above, one row each.
+
+    A row that follows (``FOLLOWS`` is 1) is the next turn of the conversation of the row before it, in the same piece:
+    it comes ``arrival_s`` seconds after that one's last token, whenever that is.
+    """
 
     arrival_s: NDArray[np.float64]
     columns: NDArray[np.int64]
@@ -68,13 +72,15 @@ def as_requests(
     session: NDArray[np.int64] | int = -1,
     group: NDArray[np.int64] | int = -1,
     group_tokens: NDArray[np.int64] | int = 0,
+    follows: NDArray[np.bool_] | bool = False,
 ) -> Requests:
     """Put columns together and check them.
 
     Raises
     ------
     InputError
-        If an arrival is negative, not finite or before the one before it, or a length out of range.
+        If an arrival is negative, not finite or before the one before it, a length out of range, or a turn follows
+        none of its own session.
     """
     import numpy as np
 
@@ -87,6 +93,7 @@ def as_requests(
     columns[:, SESSION] = np.where(np.asarray(session) < 0, -1, 2 * np.asarray(session) + 1)
     columns[:, GROUP] = np.where(np.asarray(group) < 0, -1, 2 * np.asarray(group))
     columns[:, GROUP_TOKENS] = np.minimum(group_tokens, inputs)
+    columns[:, FOLLOWS] = follows
     arrivals = np.ascontiguousarray(arrival_s, dtype=np.float64)
     _check(arrivals, columns)
     return Requests(arrivals, columns)
@@ -97,9 +104,14 @@ def _check(arrival_s: NDArray[np.float64], columns: NDArray[np.int64]) -> None:
 
     from simulator.serving import layout
 
+    follows = columns[:, FOLLOWS] != 0
+    before = np.concatenate([[-1], columns[:-1, SESSION]])
+    falls = np.zeros(arrival_s.size, dtype=bool)
+    falls[~follows] = np.diff(arrival_s[~follows], prepend=0.0) < 0.0
     rules = (
         (~np.isfinite(arrival_s) | (arrival_s < 0.0), "arrives at no time of at least 0"),
-        (np.diff(arrival_s, prepend=0.0) < 0.0, "arrives before the one before it"),
+        (falls, "arrives before the one before it"),
+        (follows & ((before < 0) | (columns[:, SESSION] != before)), "follows none of its session"),
         (columns[:, INPUT] < 1, "has no input token"),
         (columns[:, OUTPUT] < 1, "has no output token"),
         (columns[:, :2].max(axis=1, initial=0) > LARGEST_TOKENS, f"has more than {LARGEST_TOKENS} tokens"),

@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulator.core.errors import RidgelineError
+from simulator.core.errors import InputError, RidgelineError
 from simulator.serving.cluster import Cluster, Server
-from simulator.serving.memory import ARRIVALS, Memory, grown, load_arrivals, new_memory, pack, region
-from simulator.serving.requests import Requests, Source
+from simulator.serving.memory import (
+    ARRIVALS,
+    Memory,
+    load_arrivals,
+    new_memory,
+    pack,
+    region,
+    with_slots,
+    with_turns,
+)
+from simulator.serving.requests import FOLLOWS, Requests, Source
 from simulator.serving.surface import Limits, StepSurface, build_surface
 
 if TYPE_CHECKING:
@@ -51,6 +60,7 @@ class ClusterRun:
     arrived: int
     completed: int
     rejected: int
+    unasked: int  # turns that never came, because one before them was rejected
     returned: int
     aborted: int
     log: Floats  # rows of steps, where asked for
@@ -110,7 +120,8 @@ def run_cluster(
     prepared, source
         The cluster and what it is asked.
     concurrency
-        Closed loop: so many requests are in the system at any time, whatever their arrival times; 0: open loop.
+        Closed loop: so many requests (or conversations) are in the system at any time, whatever their arrival times;
+        0: they come when they come.
     until_s
         Stop at this time, whatever is left.
     debug
@@ -142,7 +153,9 @@ def run_cluster(
             if piece is not None:
                 load_arrivals(memory, piece)
         elif code == layout.WANTS_SLOTS:
-            memory = grown(memory)
+            memory = with_slots(memory)
+        elif code == layout.WANTS_TURNS:
+            memory = with_turns(memory)
         else:
             written = int(memory.n[layout.WRITTEN])
             if on_finished is not None and written:
@@ -159,11 +172,18 @@ def run_cluster(
 
 
 def _pieces(source: Source) -> Iterator[Requests]:
-    """Yield requests in pieces that there is room for."""
+    """Yield requests in pieces that there is room for, each conversation in one."""
+    import numpy as np
+
     for chunk in source.chunks():
-        for first in range(0, len(chunk), ARRIVALS):
-            part = slice(first, first + ARRIVALS)
-            yield Requests(chunk.arrival_s[part], chunk.columns[part])
+        starts = np.append(np.flatnonzero(chunk.columns[:, FOLLOWS] == 0), len(chunk))
+        first = 0
+        while first < len(chunk):
+            last = int(starts[np.searchsorted(starts, first + ARRIVALS, "right") - 1])
+            if last == first:
+                raise InputError(f"request {first} (from 0) begins a conversation of more than {ARRIVALS} turns")
+            yield Requests(chunk.arrival_s[first:last], chunk.columns[first:last])
+            first = last
 
 
 def _result(prepared: Prepared, memory: Memory, end_s: float) -> ClusterRun:
@@ -185,6 +205,7 @@ def _result(prepared: Prepared, memory: Memory, end_s: float) -> ClusterRun:
         arrived=int(n[layout.NUMBERED]),
         completed=int(n[layout.COMPLETED]),
         rejected=int(n[layout.REJECTED]),
+        unasked=int(n[layout.UNASKED]),
         returned=int(n[layout.RETURNED]),
         aborted=int(n[layout.ABORTED]),
         log=region(y, int(n[layout.LOG_AT]), min(logged, int(n[layout.LOG_ROOM])), layout.LOG_SIZE),

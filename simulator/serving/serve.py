@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Deployed", "Deployment", "Load", "Served", "deploy", "serve"]
 
-_MOST_INSIDE = 1_000_000  # requests of a closed loop, as many as tables and queues are sure to hold
+_MOST_INSIDE = 1_000_000  # conversations of a closed loop, as many as tables and queues are sure to hold
 
 Rows = Callable[["NDArray[np.float64]"], None]
 
@@ -82,7 +82,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is asked of a cluster."""
+    """What is asked of a cluster; ``concurrency``: so many conversations at any time, 0: they come when they come."""
 
     source: Source
     slo: Slo = field(default_factory=Slo)
@@ -92,7 +92,7 @@ class Load:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if not 0 <= self.concurrency <= _MOST_INSIDE:
-            raise InputError(f"a closed loop holds 1 to {_MOST_INSIDE} requests, got {self.concurrency}")
+            raise InputError(f"a closed loop holds 1 to {_MOST_INSIDE} conversations, got {self.concurrency}")
 
 
 @dataclass(frozen=True, slots=True)

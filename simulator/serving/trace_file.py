@@ -106,7 +106,7 @@ def read_trace(path: Path) -> Requests:
         )
     whole: dict[str, NDArray[np.int64]] = {ours: cells.astype(np.int64) for ours, cells in values.items()}
     inputs, outputs = whole.pop("input_tokens"), whole.pop("output_tokens")
-    return as_requests(arrival - arrival[0], inputs, outputs, **whole)
+    return as_requests(arrival - arrival[0], inputs, outputs, follows=False, **whole)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -37,6 +37,19 @@ def test_text_says_what_matters(capsys) -> None:
         assert word in text
 
 
+def test_conversations_wait_for_their_answers(tmp_path, capsys) -> None:
+    import pandas as pd
+
+    table = tmp_path / "r.parquet"
+    asked = ["--concurrency", "4", "--turns", "3", "--think", "0.5", "--json", "--debug", "--requests-out", str(table)]
+    assert main([*SMALL, *asked]) == 0
+    assert json.loads(capsys.readouterr().out)["requests"]["never_asked"] == 0
+    frame = pd.read_parquet(table).sort_values(["session", "request"])
+    waited = frame["arrived_s"] - frame.groupby("session")["last_token_s"].shift()
+    assert frame["session"].nunique() < 60
+    assert (waited.dropna() > 0.0).all()
+
+
 def test_capacity_lies_between_what_holds_and_what_does_not(capsys) -> None:
     asked = ["--rate", "50", "--lengths", "500:50", "--sequences", "16", "--slo", "ttft=100ms", "--find-capacity"]
     assert main([*SMALL, *asked, "--json"]) == 0

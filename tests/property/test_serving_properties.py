@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simulator.serving import layout
 from simulator.serving.cluster import ROUTERS, Cluster, Fault, Link, Pool, Server, Speculation
 from simulator.serving.policy import POLICIES
-from simulator.serving.requests import Requests, as_requests
+from simulator.serving.requests import INPUT, SESSION, Requests, as_requests
 from simulator.serving.run import prepare, run_cluster
 from workloads.step import Step
 
@@ -47,6 +47,23 @@ def requests(seed: int, count: int, longest: int, sessions: int) -> Requests:
     )
 
 
+def conversations(seed: int, count: int, longest: int) -> Requests:
+    """Conversations whose turns follow each other, each of up to five, with up to 40 ms between them."""
+    random = np.random.default_rng(seed)
+    turns = random.integers(1, 6, count)
+    of = np.repeat(np.arange(count), turns)
+    follows = np.append(False, of[1:] == of[:-1])
+    begins = np.cumsum(random.exponential(0.02, count))
+    return as_requests(
+        np.where(follows, random.choice([0.0, 0.04], of.size), begins[of]),
+        random.integers(1, longest, of.size),
+        random.integers(1, max(longest // 4, 2), of.size),
+        priority=random.integers(0, 3, count)[of],
+        session=of,
+        follows=follows,
+    )
+
+
 def serve(cluster: Cluster, given_requests: Requests, **options: object):
     source = Given(given_requests)
     rows: list[np.ndarray] = []
@@ -61,9 +78,9 @@ def serve(cluster: Cluster, given_requests: Requests, **options: object):
 
 
 def assert_nothing_lost(result, rows: np.ndarray, given_requests: Requests) -> None:
-    assert result.arrived == len(given_requests) == len(rows)
-    assert result.completed + result.rejected == result.arrived
-    assert sorted(rows[:, layout.R_NUMBER]) == list(range(len(given_requests)))
+    assert result.arrived + result.unasked == len(given_requests)
+    assert result.arrived == len(rows) == result.completed + result.rejected
+    assert sorted(rows[:, layout.R_NUMBER]) == list(range(len(rows)))
     done = rows[rows[:, layout.R_STATUS] == layout.COMPLETED_OK]
     assert result.counts[:, layout.MADE_TOKENS].sum() == done[:, layout.R_OUTPUT].sum()
     used = result.counts[:, layout.CAPACITY] - result.counts[:, layout.FREE] - result.counts[:, layout.EVICTABLE]
@@ -104,6 +121,45 @@ def test_any_server_serves_everything_or_says_why(settings_of, count, router, se
     asked = requests(seed, 60, longest, 12)
     result, rows = serve(Cluster(pools=[Pool(server, count)], router=router), asked, concurrency=concurrency)
     assert_nothing_lost(result, rows, asked)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    settings_of=server_settings,
+    split=st.booleans(),
+    seed=st.integers(0, 10_000),
+    longest=st.sampled_from([4, 60, 700]),
+    concurrency=st.sampled_from([0, 1, 9]),
+    stream_s=st.sampled_from([0.0, 0.01]),
+    faulty=st.booleans(),
+)
+def test_turns_wait_for_answers(settings_of, split, seed, longest, concurrency, stream_s, faulty) -> None:
+    server = Server(
+        name="x",
+        cost=cost,
+        host_link=Link(1e-4, 1e6),
+        block_host_B=100.0,
+        stream_s=stream_s,
+        ingest_s=0.002,
+        **settings_of,
+    )
+    pools = [Pool(server, 1, "prefill"), Pool(server, 2, "decode")] if split else [Pool(server, 2)]
+    faults = [Fault(0.1, 0, 0.0), Fault(0.3, 0, 1.0)] if faulty else []
+    asked = conversations(seed, 30, longest)
+    result, rows = serve(Cluster(pools=pools, faults=faults), asked, concurrency=concurrency)
+    assert_nothing_lost(result, rows, asked)
+    unasked = 0
+    for session in np.unique(asked.columns[:, SESSION]):
+        mine = np.flatnonzero(asked.columns[:, SESSION] == session)
+        got = rows[rows[:, layout.R_SESSION] == session // 2]
+        got = got[np.argsort(got[:, layout.R_NUMBER])]
+        assert (got[:, layout.R_INPUT] == asked.columns[mine[: len(got)], INPUT]).all()
+        waited = got[1:, layout.R_ARRIVED] - got[:-1, layout.R_LAST]
+        assert waited == pytest.approx(asked.arrival_s[mine[1 : len(got)]], abs=1e-9)
+        assert (got[:-1, layout.R_STATUS] == layout.COMPLETED_OK).all()
+        unasked += len(mine) - len(got)
+        assert len(got) == len(mine) or got[-1, layout.R_STATUS] != layout.COMPLETED_OK
+    assert unasked == result.unasked
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from simulator.serving import layout
-from simulator.serving.arrivals import Conversations, Stream
+from simulator.serving import run as run_module
+from simulator.serving.arrivals import Stream
 from simulator.serving.capacity import find_capacity
 from simulator.serving.cluster import Cluster, Fault, Link, Pool, Server, Speculation
 from simulator.serving.lengths import parse_lengths
@@ -35,9 +36,8 @@ def serve(cluster: Cluster, source, **options: object):
     result = run_cluster(
         prepare(cluster, source.longest_tokens),
         source,
-        debug=True,
         on_finished=lambda r: rows.append(r.copy()),
-        **options,
+        **{"debug": True, **options},
     )
     found = np.concatenate(rows)
     return result, found[np.argsort(found[:, layout.R_NUMBER])]
@@ -95,7 +95,7 @@ def test_swapping_is_quicker_than_computing_again_where_the_link_is() -> None:
 
 
 def test_conversations_find_what_was_said_before() -> None:
-    source = Conversations(
+    source = Stream(
         lengths=parse_lengths("100:50"), rate=2.0, count=300, turns=5.0, think_s=20.0, prefix_tokens=320, seed=1
     )
     hits = {}
@@ -111,7 +111,7 @@ def test_conversations_find_what_was_said_before() -> None:
 
 
 def test_prefixes_come_back_from_host_memory() -> None:
-    source = Conversations(lengths=parse_lengths("200:50"), rate=2.0, count=300, turns=5.0, think_s=20.0, seed=1)
+    source = Stream(lengths=parse_lengths("200:50"), rate=2.0, count=300, turns=5.0, think_s=20.0, seed=1)
     found = {}
     for tier in (0, 20_000):
         small = server(prefix_cache=True, blocks=150, host_blocks=tier, host_link=Link(0.0, 1e12), block_host_B=1.0)
@@ -122,7 +122,7 @@ def test_prefixes_come_back_from_host_memory() -> None:
 
 
 def test_a_prefix_aware_router_keeps_conversations_together() -> None:
-    source = Conversations(lengths=parse_lengths("200:50"), rate=3.0, count=400, turns=6.0, think_s=20.0, seed=2)
+    source = Stream(lengths=parse_lengths("200:50"), rate=3.0, count=400, turns=6.0, think_s=20.0, seed=2)
     hits = {}
     for router in ("round-robin", "prefix-aware"):
         cluster = Cluster(pools=[Pool(server(prefix_cache=True, blocks=5000), 4)], router=router)
@@ -181,6 +181,54 @@ def test_what_can_never_fit_is_turned_away_with_its_reason() -> None:
         layout.COMPLETED_OK,
     ]
     assert result.rejected == 2
+
+
+def test_conversations_come_at_their_rate_when_answers_are_slow() -> None:
+    """Turns per second are those asked for, once as many conversations end as begin, and each waits for its answer."""
+    source = Stream(lengths=parse_lengths("100-200:100"), rate=4.0, count=20_000, turns=4.0, think_s=5.0, seed=3)
+    result, rows = serve(Cluster(pools=[Pool(server(sequences=64, blocks=100_000))]), source, debug=False)
+    middle = (rows[:, layout.R_ARRIVED] > 0.1 * result.end_s) & (rows[:, layout.R_ARRIVED] < 0.8 * result.end_s)
+    assert middle.sum() / (0.7 * result.end_s) == pytest.approx(4.0, rel=0.1)
+    rows = rows[np.lexsort((rows[:, layout.R_NUMBER], rows[:, layout.R_SESSION]))]
+    same = np.diff(rows[:, layout.R_SESSION]) == 0
+    think_s = (rows[1:, layout.R_ARRIVED] - rows[:-1, layout.R_LAST])[same]
+    assert think_s.min() >= 0.0
+    assert think_s.mean() == pytest.approx(5.0, rel=0.05)
+    said = rows[:-1, layout.R_INPUT] + rows[:-1, layout.R_OUTPUT]
+    assert (rows[1:, layout.R_INPUT] > said)[same].all()
+
+
+def test_a_conversation_ends_where_a_turn_is_turned_away() -> None:
+    source = Stream(lengths=parse_lengths("100:10"), rate=2.0, count=200, turns=8.0, think_s=1.0)
+    result, rows = serve(Cluster(pools=[Pool(server())], max_context=500), source)
+    assert 0 < result.rejected < result.unasked
+    assert result.arrived + result.unasked == 200
+    last = {session: number for number, session in enumerate(rows[:, layout.R_SESSION])}
+    turned_away = np.flatnonzero(rows[:, layout.R_STATUS] == layout.TOO_LONG_FOR_MODEL)
+    assert turned_away.size == result.rejected
+    assert all(last[rows[number, layout.R_SESSION]] == number for number in turned_away)
+
+
+def test_as_many_conversations_as_asked_for_are_held_at_once() -> None:
+    source = Stream(lengths=parse_lengths("10:20"), rate=float("inf"), count=400, turns=4.0, think_s=0.5, seed=1)
+    _, rows = serve(Cluster(pools=[Pool(server())]), source, concurrency=5)
+    sessions = np.unique(rows[:, layout.R_SESSION])
+    spans = [rows[rows[:, layout.R_SESSION] == session] for session in sessions]
+    begins = np.array([span[0, layout.R_ARRIVED] for span in spans])
+    ends = np.array([span[-1, layout.R_LAST] for span in spans])
+    inside = {int((begins <= t).sum() - (ends <= t).sum()) for t in np.linspace(0.1, begins.max() * 0.99, 50)}
+    assert inside == {5}
+
+
+def test_memory_does_not_grow_with_the_number_of_conversations(monkeypatch: pytest.MonkeyPatch) -> None:
+    grown: list[int] = []
+    for name in ("with_slots", "with_turns"):
+        real = getattr(run_module, name)
+        monkeypatch.setattr(run_module, name, lambda memory, real=real: grown.append(memory.n.size) or real(memory))
+    for count in (5_000, 50_000):
+        source = Stream(lengths=parse_lengths("10:2"), rate=20.0, count=count, turns=5.0, think_s=1.0)
+        serve(Cluster(pools=[Pool(server(sequences=64))]), source, debug=False)
+    assert len(grown) == 2  # turns of either run, once
 
 
 def test_a_closed_loop_keeps_its_number() -> None:
