@@ -49,6 +49,7 @@ class Routing:
     span: float = _DEFAULT_SPAN
     counts: tuple[float, ...] = ()
     capacity_factor: float | None = None  # an expert takes at most this times its even share; None: all
+    surge: float = 1.0  # what the fullest of several ranks is sent, over what is expected of it
 
     def inclusion(self, experts: int, top_k: int) -> tuple[float, ...]:
         """Probability of each expert to be among a token's ``top_k``, most popular first; they sum to ``top_k``.
@@ -90,7 +91,7 @@ def load_routing(text: str) -> Routing:
     Examples
     --------
     >>> load_routing("zipf:1.0")
-    Routing(kind='zipf', alpha=1.0, span=200.0, counts=(), capacity_factor=None)
+    Routing(kind='zipf', alpha=1.0, span=200.0, counts=(), capacity_factor=None, surge=1.0)
     """
     popularity, at, factor = text.partition("@")
     if at:
@@ -211,7 +212,7 @@ def expert_load(
         active = expected_active(experts, top_k, tokens)
     else:
         active = math.fsum(_touched(tokens, p) for p in chances)
-    rank_rows, rank_active = (rows, active) if ep == 1 else _rank(tokens, top_k, chances, ep)
+    rank_rows, rank_active = (rows, active) if ep == 1 else _rank(tokens, top_k, chances, ep, routing.surge)
     # No expert can do less than its share of what the active ones must do together.
     largest = min(float(tokens), max(unequal_maximum(float(tokens), chances), rows / active, rank_rows / rank_active))
     return _limited(ExpertLoad(local, rank_active, largest, rank_rows, 0.0), chances, tokens, limit)
@@ -222,8 +223,8 @@ def _touched(tokens: float, chance: float) -> float:
     return 1.0 if chance >= 1.0 else -math.expm1(tokens * math.log1p(-chance))
 
 
-def _rank(tokens: float, top_k: int, chances: tuple[float, ...], ep: int) -> tuple[float, float]:
-    """Rows and active experts of the fullest of ``ep`` ranks.
+def _rank(tokens: float, top_k: int, chances: tuple[float, ...], ep: int, surge: float) -> tuple[float, float]:
+    """Rows and active experts of the fullest of ``ep`` ranks, where it is sent ``surge`` times what is expected.
 
     Rows are binomial over the ``tokens * top_k`` picks, with the deviation of drawing without replacement:
     sqrt((E - k) / (E - 1)), the hypergeometric factor.
@@ -234,7 +235,7 @@ def _rank(tokens: float, top_k: int, chances: tuple[float, ...], ep: int) -> tup
     picks = tokens * top_k
     mean = picks * shares[0]
     spread = math.sqrt((experts - top_k) / (experts - 1)) if experts > 1 else 0.0
-    largest = mean + spread * (unequal_maximum(picks, shares) - mean)
+    largest = surge * (mean + spread * (unequal_maximum(picks, shares) - mean))
     largest = max(min(picks, 1.0), min(largest, float(tokens * min(top_k, len(mine[0])))))
     # Seen from the tokens, its experts are visited as often as it has more rows; seen from its rows, each falls on one
     # of its experts. Either leaves out some distinctness (of a token's picks, of the rank's), so the larger is closer.

@@ -50,7 +50,12 @@ def _add_scheduler(parser: argparse.ArgumentParser) -> None:
     scheduler.add_argument("--host-tier", action="store_true", help="evicted prefixes and requests go to host memory")
     scheduler.add_argument("--speculate", metavar="N:A", help="N tokens drafted per step, each accepted with chance A")
     scheduler.add_argument("--draft", metavar="MODEL", help="what drafts them (heads of the model, for nothing)")
-    scheduler.add_argument("--skew", type=float, default=0.0, metavar="S", help="uneven experts: a step up to S longer")
+    scheduler.add_argument(
+        "--draw-routing",
+        action="store_true",
+        help="draw the load of the busiest rank of experts for each step, around what --routing expects; without --ep "
+        "no rank waits for another, and nothing changes",
+    )
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
@@ -185,7 +190,7 @@ def _deployment(arguments: argparse.Namespace) -> Deployment:
         host_tier=arguments.host_tier,
         speculation=_speculation(arguments.speculate),
         draft=arguments.draft,
-        skew=arguments.skew,
+        draw_routing=arguments.draw_routing,
         replicas=arguments.replicas,
         prefill=prefill,
         decode=decode,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from simulator.core.errors import InputError
 from simulator.serving.policy import POLICIES, Policy
-from simulator.serving.surface import StepCost
+from simulator.serving.surface import StepCost, UnevenCost
 
 _MOST_SEQUENCES = 65536
 
@@ -93,8 +93,9 @@ class Server:
         device while it is shorter.
     ingest_s, ingest_token_s, stream_s
         From arrival to the queue, and from the step's end to the client.
-    skew
-        Uneven experts: a step takes up to this share longer, drawn per step.
+    uneven
+        Seconds that one standard deviation of the load of its experts adds to a step of so many tokens, drawn per step;
+        None: every step takes what is expected of it.
     """
 
     name: str
@@ -120,7 +121,7 @@ class Server:
     ingest_s: float = 0.0
     ingest_token_s: float = 0.0
     stream_s: float = 0.0
-    skew: float = 0.0
+    uneven: UnevenCost | None = None
     speculation: Speculation | None = None
     queue_limit: int | None = None
     idle_W: float = 0.0
@@ -134,8 +135,6 @@ class Server:
                 raise InputError(f"{self.name}: {name} must be at least {least}, got {value}")
         if self.sequences > _MOST_SEQUENCES:
             raise InputError(f"{self.name}: a step has at most {_MOST_SEQUENCES} sequences, got {self.sequences}")
-        if not 0.0 <= self.skew <= 1000.0:
-            raise InputError(f"{self.name}: skew lies between 0 and 1000, got {self.skew:g}")
         if self.budget < (1 if self.speculation is None else self.speculation.drafted + 1):
             raise InputError(f"{self.name}: a budget of {self.budget} tokens is less than one drafted step")
 

@@ -15,14 +15,16 @@ from simulator.engine.memory import Residents, check_memory, pools_of
 from simulator.engine.run import run_step
 from simulator.serving.cluster import Link, Server, Speculation
 from simulator.serving.policy import load_policy
-from simulator.serving.surface import StepCost
+from simulator.serving.surface import StepCost, UnevenCost
 from workloads.kvcache import kv_bytes
+from workloads.routing_draws import rank_spread
 from workloads.step import Step
 from workloads.transformer.build import stage_layers
 
-__all__ = ["engine_cost", "engine_server", "kv_room_B", "page_B"]
+__all__ = ["engine_cost", "engine_server", "kv_room_B", "page_B", "uneven_cost"]
 
 _WHOLE_DEVICE_B = 1e30
+_LEAST_SURGE = 0.1  # tiles make time a staircase over load: its slope is taken over no less than this to either side
 _HOST_SHARE = 0.5  # of host memory that is given to the cache where it is used
 
 
@@ -36,6 +38,41 @@ def engine_cost(setup: Setup, system: System) -> StepCost:
     def cost(step: Step) -> tuple[float, float]:
         result = run_step(setup.model, step, setup.precision, system, profile, setup.parallel, setup.routing)
         return result.interval_s, result.total_energy_J
+
+    return cost
+
+
+def uneven_cost(setup: Setup, system: System) -> UnevenCost | None:
+    """Return the standard deviation of a step's time, by its tokens, that comes from the load of its experts.
+
+    The engine takes the expected load of the fullest rank; here it takes more and less of it, which tells what a load
+    costs that is off by its standard deviation in all layers. They route independently of each other, so that their sum
+    varies by the square root of their number less. None without expert parallelism: no rank waits.
+
+    Raises
+    ------
+    InputError
+        If the model has no experts.
+    """
+    mixtures = [(group.count, group.layer.moe) for group in setup.model.layers if group.layer.moe is not None]
+    if not mixtures:
+        raise InputError(f"{setup.model.name} has no experts whose load could vary: leave --draw-routing out")
+    parallel = setup.parallel
+    if parallel.ep == 1:
+        return None
+    layers = sum(count for count, _ in mixtures)
+    _, moe = max(mixtures, key=lambda mixture: mixture[0])
+
+    def cost(tokens: int) -> float:
+        step = Step.of((tokens, 1, 1, 1))
+        at_once = max(tokens // parallel.pp, 1)  # of one micro-batch
+        spread = rank_spread(at_once, moe.experts, moe.top_k, setup.routing, parallel.ep)
+        apart = max(spread, _LEAST_SURGE)
+        less_s, more_s = (
+            engine_cost(replace(setup, routing=replace(setup.routing, surge=surge)), system)(step)[0]
+            for surge in (1.0 - apart, 1.0 + apart)
+        )
+        return (more_s - less_s) / (2.0 * apart) * spread / math.sqrt(layers)
 
     return cost
 
@@ -85,7 +122,7 @@ def engine_server(
     speculation: Speculation | None = None,
     draft: StepCost | None = None,
     overlap_transfer: bool = False,
-    skew: float = 0.0,
+    draw_routing: bool = False,
     name: str = "",
 ) -> Server:
     """Return a server that runs a model on a system under a profile.
@@ -104,6 +141,8 @@ def engine_server(
         Whether evicted prefixes and swapped-out requests go to host memory.
     speculation, draft
         Tokens drafted per step, and what a step of the drafting model costs (None: heads of the model, for nothing).
+    draw_routing
+        Whether the load of the busiest rank of experts varies around its mean from step to step.
 
     Raises
     ------
@@ -145,7 +184,7 @@ def engine_server(
         ingest_s=habits.ingest_s,
         ingest_token_s=habits.ingest_token_s,
         stream_s=habits.stream_s,
-        skew=skew,
+        uneven=uneven_cost(setup, system) if draw_routing else None,
         speculation=speculation,
         idle_W=system.idle_W * parallel.devices,
         devices=parallel.devices,

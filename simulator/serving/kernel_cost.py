@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,17 +25,23 @@ from simulator.serving.layout import (
     HOST_PROMPT,
     HOST_SEQUENCE,
     HOST_STEP,
+    IDLE_W,
     KEYS_SIZE,
     PADDED_AT,
     PADDED_SIZE,
     PREFILL_AT,
     PROMPT_SIZE,
+    QUERIES,
     SAVING_AT,
     SEED,
-    SKEW,
+    SERVER_SIZE,
+    SERVERS_AT,
     SLOW,
     STEPS,
     TABLES,
+    TOKENS_AT,
+    TOKENS_SIZE,
+    UNEVEN_AT,
     Floats,
     Integers,
 )
@@ -160,16 +167,39 @@ def uniform(seed: int, number: int, index: int) -> float:
 
 
 @part
+def normal(seed: int, number: int, index: int) -> float:
+    """Return a standard normal number that depends on nothing but its arguments (Box and Muller 1958)."""
+    radius = math.sqrt(-2.0 * math.log(1.0 - uniform(seed, number, 2 * index)))
+    return radius * math.cos(2.0 * math.pi * uniform(seed, number, 2 * index + 1))
+
+
+@part
+def uneven(n: Integers, y: Floats, server: int, tokens: float) -> float:
+    """Return the seconds by which a step of so many tokens takes longer than expected, drawn for each step.
+
+    Many layers route independently of each other, so that their sum is nearly normal.
+    """
+    t = n[server + TABLES]
+    if n[t + TOKENS_SIZE] == 0:
+        return 0.0
+    i, u = place(y, t + n[t + TOKENS_AT], n[t + TOKENS_SIZE], tokens)
+    at = t + n[t + UNEVEN_AT] + i
+    index = (server - n[SERVERS_AT]) // SERVER_SIZE
+    return normal(n[SEED], -1 - index, n[server + STEPS]) * (y[at] + (y[at + 1] - y[at]) * u)
+
+
+@part
 def step_cost(
     n: Integers, y: Floats, server: int, decoding: int, context: float, prompt: float, pairs: float, sequences: int
 ) -> tuple[float, float]:
-    """Return seconds and joules of a step on a server, with the host, uneven experts and slow-downs."""
+    """Return seconds and joules of a step on a server, with the host, uneven experts and slow-downs.
+
+    Devices that wait for the one with the busiest experts draw what they draw when idle.
+    """
     time_s, energy_J = lookup(n, y, n[server + TABLES], decoding, context, prompt, pairs)
-    skew = y[server + SKEW]
-    if skew > 0.0:
-        more = skew * uniform(n[SEED], server + 1, n[server + STEPS])
-        time_s += time_s * more
-        energy_J += energy_J * more
+    more_s = max(uneven(n, y, server, decoding * n[server + QUERIES] + prompt), -0.5 * time_s)
+    time_s += more_s
+    energy_J += y[server + IDLE_W] * more_s
     host_s = y[server + HOST_STEP] + y[server + HOST_SEQUENCE] * sequences
     if prompt > 0.0:
         host_s += y[server + HOST_PROMPT]

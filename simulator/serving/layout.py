@@ -211,12 +211,11 @@ TAIL = HEAD + PRIORITIES
     HOST_STEP,
     HOST_SEQUENCE,
     HOST_PROMPT,
-    SKEW,  # most that uneven experts add to a step, of its time
     INGEST,  # from arrival to the queue: per request, and per token of its prompt
     INGEST_TOKEN,
     STREAM,  # from the end of a step to the client
     SERVER_SIZE,
-) = range(TAIL + PRIORITIES, TAIL + PRIORITIES + 26)
+) = range(TAIL + PRIORITIES, TAIL + PRIORITIES + 25)
 
 # A prefix node: a run of blocks in the prefix cache.
 KEY, RESIDENT, HOSTED, USERS, OLDER, YOUNGER, NODE_SIZE = range(7)
@@ -237,14 +236,17 @@ KEY, RESIDENT, HOSTED, USERS, OLDER, YOUNGER, NODE_SIZE = range(7)
     CHUNK_AT,
     HELD_SIZE,
     HELD_AT,
+    TOKENS_SIZE,  # 0: every step takes what is expected of it
+    TOKENS_AT,
     DECODE_AT,  # (2, batch, context): seconds and joules
     PREFILL_AT,  # (2, prompt, keys)
     SAVING_AT,  # (2, held, few, chunk): what a mixed step takes less than its halves
+    UNEVEN_AT,  # (tokens): seconds that one standard deviation of the experts' load adds
     PADDED_SIZE,
     PADDED_AT,  # the sequences that a step of so many is run with
     ACCEPTED_AT,  # probability that a step yields at most n tokens per sequence
     TABLE_HEADER,
-) = range(21)
+) = range(24)
 
 # A row of results.
 (

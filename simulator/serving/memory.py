@@ -51,13 +51,19 @@ def region(array: NDArray[Word], at: int, rows: int, columns: int) -> NDArray[Wo
     return array[at : at + rows * columns].reshape(rows, columns)
 
 
-def pack(grid: Grid, shares: tuple[float, ...] | None = None) -> Memory:
+def pack(grid: Grid, shares: tuple[float, ...] | None = None, uneven: tuple[Floats, Floats] | None = None) -> Memory:
     """Lay step-time tables out.
 
-    ``shares`` holds the probabilities that a speculative step yields 1, 2, ... tokens; None: always 1.
+    Parameters
+    ----------
+    shares
+        Probabilities that a speculative step yields 1, 2, ... tokens; None: always 1.
+    uneven
+        Tokens of a step, and the seconds that one standard deviation of its experts' load adds; None: nothing.
     """
     import numpy as np
 
+    tokens, uneven_s = uneven or (np.empty(0), np.empty(0))
     axes = (
         (layout.BATCH_SIZE, grid.batch),
         (layout.CONTEXT_SIZE, grid.context),
@@ -66,6 +72,7 @@ def pack(grid: Grid, shares: tuple[float, ...] | None = None) -> Memory:
         (layout.FEW_SIZE, grid.few),
         (layout.CHUNK_SIZE, grid.chunk),
         (layout.HELD_SIZE, grid.held),
+        (layout.TOKENS_SIZE, tokens),
     )
     accepted = np.concatenate([[0.0], np.cumsum(shares or (1.0,))])
     accepted[-1] = 1.0
@@ -74,6 +81,7 @@ def pack(grid: Grid, shares: tuple[float, ...] | None = None) -> Memory:
         (layout.PREFILL_AT, grid.prefill),
         (layout.SAVING_AT, grid.saving),
         (layout.ACCEPTED_AT, accepted),
+        (layout.UNEVEN_AT, uneven_s),
     )
     total = sum(axis.size for _, axis in axes) + sum(table.size for _, table in tables) + grid.padded.size
     memory = _memory(layout.TABLE_HEADER + total)
@@ -251,7 +259,6 @@ def _fill_server(memory: Memory, at: int, server: Server) -> None:
         (layout.HOST_STEP, server.host_step_s),
         (layout.HOST_SEQUENCE, server.host_sequence_s),
         (layout.HOST_PROMPT, server.host_prompt_s),
-        (layout.SKEW, server.skew),
         (layout.INGEST, server.ingest_s),
         (layout.INGEST_TOKEN, server.ingest_token_s),
         (layout.STREAM, server.stream_s),

@@ -19,7 +19,7 @@ from simulator.serving.memory import (
     with_turns,
 )
 from simulator.serving.requests import FOLLOWS, Requests, Source
-from simulator.serving.surface import Limits, StepSurface, build_surface
+from simulator.serving.surface import Limits, StepSurface, build_surface, tabulate_uneven
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +82,7 @@ def prepare(cluster: Cluster, longest_tokens: int) -> Prepared:
     room = max(kind.blocks * kind.page_tokens for kind in kinds)
     context = max(min(longest_tokens, room, cluster.max_context or room), 16)
     surfaces: list[StepSurface] = []
+    tables: list[Memory] = []
     for kind in kinds:
         limits = Limits(
             sequences=kind.sequences,
@@ -90,9 +91,10 @@ def prepare(cluster: Cluster, longest_tokens: int) -> Prepared:
             captured=kind.captured,
         )
         surfaces.append(build_surface(kind.cost, limits, queries=kind.queries))
-    accepted = [None if kind.speculation is None else kind.speculation.shares for kind in kinds]
-    tables = tuple(pack(surface.grid, shares) for surface, shares in zip(surfaces, accepted, strict=True))
-    return Prepared(cluster, tuple(kinds), tuple(surfaces), tables)
+        accepted = None if kind.speculation is None else kind.speculation.shares
+        uneven = None if kind.uneven is None else tabulate_uneven(kind.uneven, limits, kind.queries)
+        tables.append(pack(surfaces[-1].grid, accepted, uneven))
+    return Prepared(cluster, tuple(kinds), tuple(surfaces), tuple(tables))
 
 
 def _prompt_tokens(server: Server, context: int) -> int:

@@ -42,6 +42,8 @@ class Deployment:
         Servers that do everything; None: as many as the system holds.
     prefill, decode, prefill_hardware, decode_hardware
         Servers that only do prompts, and only generate: phase splitting; on other hardware, where that is given.
+    draw_routing
+        Whether the load of the busiest rank of experts is drawn for each step; else it is what ``routing`` expects.
     """
 
     weights: str | None = None
@@ -62,7 +64,7 @@ class Deployment:
     host_tier: bool = False
     speculation: Speculation | None = None
     draft: str | None = None
-    skew: float = 0.0
+    draw_routing: bool = False
     replicas: int | None = None
     prefill: int = 0
     decode: int = 0
@@ -231,7 +233,7 @@ def _server(setup: Setup, spec: SystemSpec, how: Deployment, source: Source) -> 
         speculation=how.speculation,
         draft=draft,
         overlap_transfer=how.overlap_transfer,
-        skew=how.skew,
+        draw_routing=how.draw_routing,
     )
 
 

@@ -18,10 +18,22 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Grid", "Limits", "StepCost", "StepSurface", "SurfaceError", "build_surface"]
+__all__ = [
+    "Grid",
+    "Limits",
+    "StepCost",
+    "StepSurface",
+    "SurfaceError",
+    "UnevenCost",
+    "build_surface",
+    "tabulate_uneven",
+]
 
 #: Seconds and joules of a step.
 StepCost = Callable[[Step], tuple[float, float]]
+
+#: Seconds that one standard deviation of the load of its experts adds to a step of so many tokens.
+UnevenCost = Callable[[int], float]
 
 _SHORT_CONTEXT = 2048  # the middle of the three contexts at which the saving of mixed steps is tabulated
 _PROBES = 48
@@ -107,6 +119,14 @@ def build_surface(
         surface = _tabulate(costed, limits, finer, queries)
         error = _probe(costed, surface, limits, seed, queries)
     return StepSurface(surface, len(memo), error)
+
+
+def tabulate_uneven(uneven: UnevenCost, limits: Limits, queries: int) -> tuple[Floats, Floats]:
+    """Return tokens of a step, and the seconds that one standard deviation of its experts' load adds."""
+    import numpy as np
+
+    tokens = _axis(1.0, float(max(limits.sequences * queries + limits.prompt_tokens, 2)), 1.5)
+    return np.array(tokens), np.array([uneven(int(count)) for count in tokens])
 
 
 def _axis(first: float, last: float, ratio: float) -> list[float]:

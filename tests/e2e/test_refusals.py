@@ -33,7 +33,7 @@ REFUSED = {
     "--rate 1 --sequences 99999999999999999999": "at most 65536 sequences",
     "--rate 1 --draft gpt2": "--speculate",
     "--rate 1 --speculate 4:0.7 --draft bert-base": "can draft nothing",
-    "--rate 1 --skew nan": "skew lies",
+    "--rate 1 --draw-routing": "has no experts",
     "--rate 1 --slo ttft=-1s": "--slo 'ttft=-1s': ttft: must not be negative",
     "--rate 1 --overlap-transfer": "--prefill, --decode",
     "--rate 1 --fault 1:5:0": "a server from 0 to 0",

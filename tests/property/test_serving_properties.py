@@ -33,6 +33,11 @@ def cost(step: Step) -> tuple[float, float]:
     return 1e-3 + 1e-5 * step.tokens + 1e-7 * context, 1e-3 * step.tokens
 
 
+def uneven(tokens: int) -> float:
+    """One standard deviation adds a tenth of the floor, or a tenth of the time of the tokens."""
+    return 1e-4 + 1e-6 * tokens
+
+
 def requests(seed: int, count: int, longest: int, sessions: int) -> Requests:
     random = np.random.default_rng(seed)
     inputs = random.integers(1, longest, count)
@@ -102,7 +107,7 @@ server_settings = st.fixed_dictionaries(
         "policy": st.sampled_from(sorted(POLICIES.values(), key=lambda policy: policy.name)),
         "queue_limit": st.sampled_from([None, 3]),
         "speculation": st.sampled_from([None, Speculation(3, 0.6)]),
-        "skew": st.sampled_from([0.0, 0.3]),
+        "uneven": st.sampled_from([None, uneven]),
     }
 )
 

@@ -11,6 +11,7 @@ from simulator.core.errors import InputError, UnknownNameError
 from simulator.core.formula import register_formulas
 from workloads.moe import Routing, expert_load, load_routing
 from workloads.occupancy import expected_active, expected_excess, expected_maximum
+from workloads.routing_draws import rank_spread
 
 
 def draw(tokens, experts, top_k, alpha, trials, seed=0):
@@ -84,6 +85,30 @@ def test_monte_carlo(tokens, experts, top_k, alpha, ep, active, largest, rank):
     fullest = by_rank.argmax(axis=1)
     touched = np.array([(row[f::ep] > 0).sum() for row, f in zip(counts, fullest, strict=True)])
     assert local.active == pytest.approx(touched.mean(), rel=0.15 if tokens == 1 else 0.08)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0] < 2048])
+def test_spread_of_the_fullest_rank(case):
+    tokens, experts, top_k, alpha, ep = case[:5]
+    trials = 1000 if tokens <= 64 else 400
+    counts = draw(tokens, experts, top_k, alpha, trials)
+    fullest = np.stack([counts[:, r::ep].sum(axis=1) for r in range(ep)], axis=1).max(axis=1)
+    routing = Routing("zipf", alpha=alpha) if alpha else Routing()
+    # The deviation of so many draws is itself off by 2 to 4 % (one standard deviation).
+    assert rank_spread(tokens, experts, top_k, routing, ep) == pytest.approx(fullest.std() / fullest.mean(), rel=0.12)
+
+
+def test_nothing_varies_where_no_rank_waits_or_loads_are_even():
+    assert rank_spread(64, 128, 8, Routing(), 1) == 0.0
+    assert rank_spread(64, 128, 8, Routing("balanced"), 8) == 0.0
+
+
+def test_a_surge_is_of_the_fullest_rank_alone():
+    usual = expert_load(64, 128, 8, Routing(), ep=8)
+    more = expert_load(64, 128, 8, Routing(surge=1.5), ep=8)
+    assert more.rows == pytest.approx(1.5 * usual.rows)
+    assert usual.active < more.active <= 16
+    assert expert_load(64, 128, 8, Routing(surge=1.5)) == expert_load(64, 128, 8)
 
 
 @pytest.mark.parametrize(
