@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from hwmodels.system import System
 from simulator.api.phases import Setup, run_phases
@@ -16,7 +17,9 @@ STEP = 0.10
 _SAMPLES = 2  # decode steps per variation: first and last
 
 
-def elasticities(setup: Setup, system: System) -> dict[str, Mapping[str, float]]:
+def elasticities(
+    setup: Setup, system: System, tell: Callable[[str], None] = lambda line: None
+) -> dict[str, Mapping[str, float]]:
     """Run the request again with 10 % more memory bandwidth, compute, link bandwidth and power limit, in turn.
 
     Links count where there are several devices, the power limit where it holds the clock down.
@@ -27,14 +30,19 @@ def elasticities(setup: Setup, system: System) -> dict[str, Mapping[str, float]]
         By resource, the relative change of ``ttft``, ``tpot`` and ``energy`` (negative is better).
     """
     changes: dict[str, Mapping[str, float]] = {}
-    base = run_phases(setup, system, samples=_SAMPLES)
+    base = run_phases(setup, system, samples=_SAMPLES, tell=tell)
     throttled = any(phase is not None and phase.sample.clock_Hz < system.device.max_clock_Hz for phase in base)
     for resource in ("hbm", "compute", "link", "power"):
         if (resource == "link" and setup.parallel.devices == 1) or (resource == "power" and not throttled):
             continue
-        more = run_phases(setup, system.scaled(resource, 1.0 + STEP), samples=_SAMPLES)
+        scaled = system.scaled(resource, 1.0 + STEP)
+        more = run_phases(setup, scaled, samples=_SAMPLES, tell=partial(_tell_more, tell, resource))
         changes[resource] = _change(base, more)
     return changes
+
+
+def _tell_more(tell: Callable[[str], None], resource: str, line: str) -> None:
+    tell(f"more {resource}: {line}")
 
 
 def _change(base: tuple[Phase | None, Phase | None], more: tuple[Phase | None, Phase | None]) -> dict[str, float]:

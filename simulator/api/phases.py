@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from hwmodels.system import System
 from simulator.api.report import Phase
@@ -52,23 +53,32 @@ def request_steps(setup: Setup, samples: int = _DECODE_SAMPLES) -> tuple[Weighte
     )
 
 
-def run_phases(setup: Setup, system: System, samples: int = _DECODE_SAMPLES) -> tuple[Phase | None, Phase | None]:
+def run_phases(
+    setup: Setup, system: System, samples: int = _DECODE_SAMPLES, tell: Callable[[str], None] = lambda line: None
+) -> tuple[Phase | None, Phase | None]:
     """Run the prefill and ``samples`` of the decode steps of a request.
 
     Decode time is integrated over the output with the trapezoidal rule between sampled contexts; exact where there are
-    no more steps than samples.
+    no more steps than samples. ``tell`` is called before each step that is run.
     """
     prefill_steps, decode_steps = request_steps(setup, samples)
+    number = count(1)
+    of = len(prefill_steps) + len(decode_steps)
+
+    def run(step: Step) -> StepResult:
+        tell(f"{system.spec.name}: step {next(number)} of {of}")
+        return setup.run(step, system)
+
     prefill = decode = None
     if prefill_steps:
-        results = [(setup.run(step, system), times) for step, times in prefill_steps]
+        results = [(run(step), times) for step, times in prefill_steps]
         # Steps enter the pipeline as soon as its first stage is free; the last one drains through the others.
         drain_s = max(result.time_s - result.occupied_s for result, _ in results)
         time_s = sum(result.occupied_s * times for result, times in results) + drain_s
         prefill = _phase(results, time_s, max(results, key=lambda pair: pair[0].step.tokens)[0])
     if decode_steps:
-        runs = [(setup.run(step, system), weight) for step, weight in decode_steps]
-        decode = _phase(runs, sum(run.interval_s * weight for run, weight in runs), runs[len(runs) // 2][0])
+        runs = [(run(step), weight) for step, weight in decode_steps]
+        decode = _phase(runs, sum(result.interval_s * weight for result, weight in runs), runs[len(runs) // 2][0])
     return prefill, decode
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +49,7 @@ def simulate(
     overrides: Sequence[str] = (),
     command: Sequence[str] = (),
     elasticity: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Simulate a batch of requests on a system.
 
@@ -84,6 +85,8 @@ def simulate(
         The command line, for provenance.
     elasticity : bool
         Also find out what more of each resource would buy; most of the time goes into that, so sweeps leave it out.
+    tell : callable
+        Called with a line before each step that is run.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def simulate(
         routing=routing,
         overrides=overrides,
     )
-    return _report(setup, build_system(spec, level), level, command, elasticity)
+    return _report(setup, build_system(spec, level), level, command, elasticity, tell)
 
 
 def prepare(
@@ -169,10 +172,17 @@ def prepare(
     return setup, system_spec
 
 
-def _report(setup: Setup, system: System, level: Level, command: Sequence[str], elasticity: bool) -> Report:
+def _report(
+    setup: Setup,
+    system: System,
+    level: Level,
+    command: Sequence[str],
+    elasticity: bool,
+    tell: Callable[[str], None],
+) -> Report:
     """Run the request and put together what is to be said of it."""
     model, precision, parallel = setup.model, setup.precision, setup.parallel
-    prefill, decode = run_phases(setup, system)
+    prefill, decode = run_phases(setup, system, tell=tell)
     memory = _memory(setup, system)
     return Report(
         model=model.name,
@@ -190,7 +200,7 @@ def _report(setup: Setup, system: System, level: Level, command: Sequence[str], 
         memory=memory,
         prefill=prefill,
         decode=decode,
-        elasticities=_elasticities(setup, system, memory) if elasticity else {},
+        elasticities=_elasticities(setup, system, memory, tell) if elasticity else {},
         bands=bands_for(model, system.spec, parallel, level),
         estimates=estimates_of(system.spec),
         warnings=model.warnings + _warnings(setup, system.spec, level),
@@ -204,9 +214,11 @@ def _memory(setup: Setup, system: System, capacity_factor: float = 1.0) -> Memor
     return check_memory(setup.model, setup.precision, setup.parallel, residents, pools, setup.profile)
 
 
-def _elasticities(setup: Setup, system: System, memory: MemoryReport) -> dict[str, Mapping[str, float]]:
+def _elasticities(
+    setup: Setup, system: System, memory: MemoryReport, tell: Callable[[str], None]
+) -> dict[str, Mapping[str, float]]:
     roomier = _memory(setup, system, 1.0 + STEP)
-    return {**elasticities(setup, system), "memory": memory_elasticity(memory, roomier)}
+    return {**elasticities(setup, system, tell), "memory": memory_elasticity(memory, roomier)}
 
 
 def _split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str], list[str]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
+
+from simulator.cli.progress import ProgressLine
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,17 +46,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--out {out}: a specification is a .yaml file")
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}")
-    report = calibrate(
-        arguments.hardware,
-        arguments.files,
-        sections=arguments.sections,
-        models_dir=arguments.models,
-        profile=arguments.profile,
-        seed=arguments.seed,
-        progress=_progress if sys.stderr.isatty() else None,
-    )
-    if sys.stderr.isatty():
-        _progress("")
+    with ProgressLine() as tell:
+        report = calibrate(
+            arguments.hardware,
+            arguments.files,
+            sections=arguments.sections,
+            models_dir=arguments.models,
+            profile=arguments.profile,
+            seed=arguments.seed,
+            progress=tell,
+        )
     folder = out.parent if out is not None else Path.cwd()
     if out is not None:
         out.write_text(specification_text(report, folder), encoding="utf-8")
@@ -73,7 +73,3 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _progress(line: str) -> None:
-    print(f"\r\x1b[2K{line[:100]}", end="", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from simulator.cli.options import add_request, simulate_request
+from simulator.cli.options import add_request, check_request, simulate_request
 
 __all__ = ["add_arguments", "run"]
 
@@ -29,10 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
         from dse.plots.figure import check_path
 
         check_path(arguments.plot)
-    reports = [
-        simulate_request(argparse.Namespace(**{**vars(arguments), "hardware": hardware}))
-        for hardware in arguments.hardware
-    ]
+    for hardware in arguments.hardware:
+        check_request(arguments, hardware)
+    reports = [simulate_request(arguments, hardware, elasticity=False) for hardware in arguments.hardware]
     if arguments.plot is not None:
         from dse.plots.comparison import save_comparison
 

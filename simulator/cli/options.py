@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from simulator.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
     from simulator.api.report import Report
 
-__all__ = ["add_formats", "add_modelling", "add_parallelism", "add_request", "simulate_request", "whole_number"]
+__all__ = [
+    "add_formats",
+    "add_modelling",
+    "add_parallelism",
+    "add_request",
+    "check_request",
+    "simulate_request",
+    "whole_number",
+]
 
 _PARALLELISM = (
     ("tp", "each layer split over N devices (tensor parallelism)"),
@@ -89,35 +99,43 @@ def add_modelling(parser: argparse.ArgumentParser, profile: str) -> None:
     )
 
 
-def simulate_request(arguments: argparse.Namespace) -> Report:
-    """Simulate what the options ask for."""
-    from simulator.api.simulate import simulate
+#: Options of a request that :func:`simulator.simulate` takes as they are.
+_TAKEN = (
+    *("model", "output_tokens", "batch", "context", "weights", "activations", "kv", "tp", "pp", "ep", "dp"),
+    *("sequence_parallel", "micro_batches", "profile", "routing", "overrides"),
+)
 
+
+def _request(arguments: argparse.Namespace, hardware: str) -> dict[str, Any]:
+    """Return what the options ask for, on one system."""
     input_tokens = arguments.input_tokens
     if input_tokens is None:
         input_tokens = 0 if arguments.context else 2048
-    return simulate(
-        arguments.model,
-        arguments.hardware,
-        input_tokens=input_tokens,
-        output_tokens=arguments.output_tokens,
-        batch=arguments.batch,
-        context=arguments.context,
-        weights=arguments.weights,
-        activations=arguments.activations,
-        kv=arguments.kv,
-        tp=arguments.tp,
-        pp=arguments.pp,
-        ep=arguments.ep,
-        dp=arguments.dp,
-        sequence_parallel=arguments.sequence_parallel,
-        micro_batches=arguments.micro_batches,
-        profile=arguments.profile,
-        level=arguments.level,
-        routing=arguments.routing,
-        overrides=arguments.overrides,
-        command=arguments.command_line,
-    )
+    taken = {name: getattr(arguments, name) for name in _TAKEN}
+    return {"hardware": hardware, "input_tokens": input_tokens, **taken}
+
+
+def check_request(arguments: argparse.Namespace, hardware: str) -> None:
+    """Raise what :func:`simulate_request` would, before it runs anything."""
+    from hwmodels.system import build_system
+    from simulator.api.simulate import prepare
+
+    _, spec = prepare(**_request(arguments, hardware))
+    build_system(spec, arguments.level)
+
+
+def simulate_request(arguments: argparse.Namespace, hardware: str, *, elasticity: bool = True) -> Report:
+    """Simulate what the options ask for, on one system; on a terminal say how far it is."""
+    from simulator.api.simulate import simulate
+
+    with ProgressLine() as tell:
+        return simulate(
+            **_request(arguments, hardware),
+            level=arguments.level,
+            command=arguments.command_line,
+            elasticity=elasticity,
+            tell=tell,
+        )
 
 
 def whole_number(text: str) -> int:

@@ -26,7 +26,7 @@ def draw(arguments: argparse.Namespace) -> list[Path]:
     else:
         from dse.plots.roofline import save_operators, save_roofline
     if arguments.model is not None:
-        return save_operators(simulate_request(arguments), arguments.output)
+        return save_operators(simulate_request(arguments, arguments.hardware), arguments.output)
     from hwmodels.catalog import load_hardware
 
     system = load_hardware(arguments.hardware, arguments.overrides)

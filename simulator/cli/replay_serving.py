@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.cli.options import whole_number
+from simulator.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
     from simulator.validation.serving.comparison import ServingReplay
@@ -32,17 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve again, compare and print; 1 where a limit is missed or nothing could be compared."""
     from simulator.validation.serving.replay import replay_serving
 
-    replay = replay_serving(arguments.file, arguments.models, arguments.most, _progress)
+    with ProgressLine() as tell:
+        replay = replay_serving(arguments.file, arguments.models, arguments.most, tell)
     if arguments.json:
         print(json.dumps(replay.to_json(), indent=2, allow_nan=False))
     else:
         print("\n".join(_lines(replay)))
     return 0 if replay.ok and (replay.comparisons or replay.families) else 1
-
-
-def _progress(line: str) -> None:
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr)
 
 
 def _lines(replay: ServingReplay) -> list[str]:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulator.cli.progress import ProgressLine
+
 if TYPE_CHECKING:
     from dse.studies import Study
 
@@ -45,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     studies: list[Study] = []
     for name in STUDIES if arguments.name == "all" else [arguments.name]:
         module = import_module(f"dse.studies.{name.replace('-', '_')}")
-        study = module.run(arguments.data, _progress)
+        with ProgressLine() as tell:
+            study = module.run(arguments.data, tell)
         studies.append(study)
         if not arguments.json:
             print(study_text(study, _SHOWN_ROWS), flush=True)
@@ -58,11 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
     for line in missed:
         print(f"missed: {line}", file=sys.stderr)
     return 1 if missed else 0
-
-
-def _progress(line: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
 
 def _make_folder(folder: Path) -> None:

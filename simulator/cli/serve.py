@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.cli.options import add_formats, add_modelling, add_parallelism, whole_number
+from simulator.cli.progress import ProgressLine
 from simulator.cli.serve_load import add_load, load_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from simulator.serving.cluster import Fault, Speculation
     from simulator.serving.serve import Deployed, Deployment, Load
 
@@ -95,19 +99,30 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.find_capacity:
         _check_search(arguments)
     load = load_of(arguments, arguments.rate)
-    deployed = deploy(arguments.model, arguments.hardware, _deployment(arguments), load.source)
+    with ProgressLine() as tell:
+        deployed = deploy(arguments.model, arguments.hardware, _deployment(arguments), load.source, tell)
     if arguments.find_capacity:
         return _find_capacity(arguments, deployed, load)
     with ExitStack() as stack:
+        tell = stack.enter_context(ProgressLine())
         writer = None
         if arguments.requests_out is not None:
             writer = stack.enter_context(RequestWriter(arguments.requests_out))
+        done = 0
+
+        def finished(rows: NDArray[np.float64]) -> None:
+            nonlocal done
+            done += len(rows)
+            tell(f"{done:,} requests done")
+            if writer is not None:
+                writer.add(rows)
+
         served = serve(
             deployed,
             load,
             debug=arguments.debug,
             log_steps=_LOGGED_STEPS if arguments.steps_out is not None else 0,
-            on_finished=None if writer is None else writer.add,
+            on_finished=finished,
             command=arguments.command_line,
         )
     if arguments.steps_out is not None:

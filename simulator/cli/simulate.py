@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         from dse.plots.figure import check_path
 
         check_path(arguments.plot)
-    report = simulate_request(arguments)
+    report = simulate_request(arguments, arguments.hardware)
     if arguments.trace is not None:
         from simulator.api.trace import write_trace
 

@@ -235,7 +235,12 @@ def _problems(error: ValidationError, tree: Node, record: type[BaseModel]) -> It
             depth = len(path) - 1
             siblings = list(dict.fromkeys(p[depth] for p in field_paths(record) if _matches(p[:depth], path[:-1])))
             near = suggest(str(path[-1]), siblings, most=1)
-            message = "unknown key " + (f"(did you mean {near[0]!r}?)" if near else f"(known: {', '.join(siblings)})")
+            if str(path[-1]) in siblings:
+                message = "unknown key: other types have it, this one does not"
+            elif near:
+                message = f"unknown key (did you mean {near[0]!r}?)"
+            else:
+                message = f"unknown key (known: {', '.join(siblings)})"
         elif kind == ONE_OF:
             path = (*path, detail["ctx"]["key"])
             message = f"{detail['msg']}, got {shown(value.get(path[-1]))}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from simulator.core.errors import InputError, RidgelineError
@@ -19,7 +20,8 @@ from simulator.serving.memory import (
     with_turns,
 )
 from simulator.serving.requests import FOLLOWS, Requests, Source
-from simulator.serving.surface import Limits, StepSurface, build_surface, tabulate_uneven
+from simulator.serving.surface import Limits, StepCost, StepSurface, build_surface, tabulate_uneven
+from workloads.step import Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,13 +69,15 @@ class ClusterRun:
     steps_logged: int  # all of them; more than rows: there was no room
 
 
-def prepare(cluster: Cluster, longest_tokens: int) -> Prepared:
+def prepare(cluster: Cluster, longest_tokens: int, tell: Callable[[str], None] = lambda line: None) -> Prepared:
     """Tabulate step times of every kind of server.
 
     Parameters
     ----------
     longest_tokens
         The longest request; the tables cover its context.
+    tell
+        Called with a line for each step that is costed.
     """
     kinds: list[Server] = []
     for server, _ in cluster.servers:
@@ -90,11 +94,22 @@ def prepare(cluster: Cluster, longest_tokens: int) -> Prepared:
             context=context,
             captured=kind.captured,
         )
-        surfaces.append(build_surface(kind.cost, limits, queries=kind.queries))
+        surfaces.append(build_surface(_told(kind, tell), limits, queries=kind.queries))
         accepted = None if kind.speculation is None else kind.speculation.shares
         uneven = None if kind.uneven is None else tabulate_uneven(kind.uneven, limits, kind.queries)
         tables.append(pack(surfaces[-1].grid, accepted, uneven))
     return Prepared(cluster, tuple(kinds), tuple(surfaces), tuple(tables))
+
+
+def _told(kind: Server, tell: Callable[[str], None]) -> StepCost:
+    """Return the cost of a step, said to be under way."""
+    number = count(1)
+
+    def cost(step: Step) -> tuple[float, float]:
+        tell(f"{kind.name}: step times, {next(number)} so far")
+        return kind.cost(step)
+
+    return cost
 
 
 def _prompt_tokens(server: Server, context: int) -> int:

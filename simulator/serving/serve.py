@@ -138,7 +138,11 @@ class Deployed:
 
 
 def deploy(
-    model: str | Path | ModelSpec, hardware: str | Path | SystemSpec, how: Deployment, source: Source
+    model: str | Path | ModelSpec,
+    hardware: str | Path | SystemSpec,
+    how: Deployment,
+    source: Source,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Deployed:
     """Put a model on servers and tabulate their step times.
 
@@ -150,6 +154,8 @@ def deploy(
         Parallelism, formats, scheduler, pools.
     source
         The requests: their lengths say what the tables must cover.
+    tell
+        Called with a line for each step that is costed.
 
     Raises
     ------
@@ -183,7 +189,7 @@ def deploy(
         max_context=setup.model.max_context,
         faults=how.faults,
     )
-    return Deployed(prepare(cluster, source.longest_tokens), setup, tuple(specs))
+    return Deployed(prepare(cluster, source.longest_tokens, tell), setup, tuple(specs))
 
 
 def _setup(

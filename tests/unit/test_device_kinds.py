@@ -56,6 +56,7 @@ def test_the_key_chooses_the_record_and_the_first_is_the_default(tmp_path: Path)
         ("thing:\n  type: cloud\n  height: tall\n  rain: true", "3:3: thing.height: expected a whole number"),
         ("thing:\n  type: cloud\n  height: 900", "1:1: thing.rain: required field is missing"),
         ("thing:\n  type: tree\n  heigth: 3", "3:3: thing.heigth: unknown key (did you mean 'height'?)"),
+        ("thing:\n  type: tree\n  height: 3\n  rain: true", "4:3: thing.rain: unknown key: other types have it"),
         ("thing:\n  type: fog\n  height: 3", "2:3: thing.type: expected one of tree, cloud, got 'fog'"),
         ("thing:\n  type: 5\n  height: 3", "2:3: thing.type: expected one of tree, cloud, got 5"),
         ("thing: 5", "1:1: thing: expected a mapping, got 5"),
