@@ -48,7 +48,7 @@ from simulator.serving.layout import (
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["kernel", "lookup", "lookup_all", "part", "step_cost", "uniform"]
+__all__ = ["both", "kernel", "lookup", "lookup_all", "on_server", "padded", "part", "place", "step_cost", "uniform"]
 
 #: Every file that compiled code comes from.
 SOURCES = [*Path(__file__).parent.glob("kernel*.py"), Path(__file__).parent / "layout.py"]
@@ -84,15 +84,23 @@ def between(y: Floats, at: int, columns: int, i: int, u: float, j: int, v: float
 
 
 @part
+def both(
+    n: Integers, y: Floats, t: int, table: int, rows: int, columns: int, i: int, u: float, j: int, v: float
+) -> tuple[float, float]:
+    """Return seconds and joules in the cell ``i``, ``j`` of a table of tables ``t``."""
+    width = n[t + columns]
+    at = t + n[t + table]
+    return between(y, at, width, i, u, j, v), between(y, at + n[t + rows] * width, width, i, u, j, v)
+
+
+@part
 def cell(
     n: Integers, y: Floats, t: int, table: int, rows: int, columns: int, row: float, column: float
 ) -> tuple[float, float]:
     """Look up seconds and joules in a table of tables ``t``, by the header columns of its two axes."""
     i, u = place(y, t + n[t + rows + 1], n[t + rows], row)
     j, v = place(y, t + n[t + columns + 1], n[t + columns], column)
-    width = n[t + columns]
-    at = t + n[t + table]
-    return between(y, at, width, i, u, j, v), between(y, at + n[t + rows] * width, width, i, u, j, v)
+    return both(n, y, t, table, rows, columns, i, u, j, v)
 
 
 @part
@@ -108,6 +116,12 @@ def saved(n: Integers, y: Floats, t: int, decoding: int, context: float, prompt:
     at += n[t + HELD_SIZE] * plane
     near_J, far_J = between(y, at, width, i, u, j, v), between(y, at + plane, width, i, u, j, v)
     return near_s + (far_s - near_s) * share, near_J + (far_J - near_J) * share
+
+
+@part
+def padded(n: Integers, y: Floats, t: int, decoding: int) -> int:
+    """Return the sequences that a step of generating ones alone is run with."""
+    return n[t + n[t + PADDED_AT] + decoding] if decoding < n[t + PADDED_SIZE] else decoding
 
 
 @part
@@ -131,9 +145,7 @@ def lookup(
     """
     time_s = energy_J = 0.0
     if decoding > 0:
-        run = decoding
-        if prompt <= 0.0 and decoding < n[t + PADDED_SIZE]:
-            run = n[t + n[t + PADDED_AT] + decoding]
+        run = padded(n, y, t, decoding) if prompt <= 0.0 else decoding
         time_s, energy_J = cell(n, y, t, DECODE_AT, BATCH_SIZE, CONTEXT_SIZE, float(run), context / run)
     if prompt > 0.0:
         prompt_s, prompt_J = cell(n, y, t, PREFILL_AT, PROMPT_SIZE, KEYS_SIZE, prompt, pairs / prompt)
@@ -192,11 +204,19 @@ def uneven(n: Integers, y: Floats, server: int, tokens: float) -> float:
 def step_cost(
     n: Integers, y: Floats, server: int, decoding: int, context: float, prompt: float, pairs: float, sequences: int
 ) -> tuple[float, float]:
-    """Return seconds and joules of a step on a server, with the host, uneven experts and slow-downs.
+    """Return seconds and joules of a step on a server, with the host, uneven experts and slow-downs."""
+    time_s, energy_J = lookup(n, y, n[server + TABLES], decoding, context, prompt, pairs)
+    return on_server(n, y, server, time_s, energy_J, decoding, prompt, sequences)
+
+
+@part
+def on_server(
+    n: Integers, y: Floats, server: int, time_s: float, energy_J: float, decoding: int, prompt: float, sequences: int
+) -> tuple[float, float]:
+    """Return what a step takes on a server, given what it takes on its devices on average.
 
     Devices that wait for the one with the busiest experts draw what they draw when idle.
     """
-    time_s, energy_J = lookup(n, y, n[server + TABLES], decoding, context, prompt, pairs)
     more_s = max(uneven(n, y, server, decoding * n[server + QUERIES] + prompt), -0.5 * time_s)
     time_s += more_s
     energy_J += y[server + IDLE_W] * more_s

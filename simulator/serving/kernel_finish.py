@@ -198,7 +198,7 @@ def emit(n: Integers, y: Floats, server: int, slot: int, now: float, usual_bin: 
     n[slot + MADE] += made
     n[slot + DONE] = n[slot + INPUT] + n[slot + MADE] - 1
     n[server + MADE_TOKENS] += made
-    y[LAST_TOKEN] = now
+    y[LAST_TOKEN] = max(y[LAST_TOKEN], now)
 
 
 @part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulator.serving.kernel_ahead import independent, run_ahead
 from simulator.serving.kernel_check import check
 from simulator.serving.kernel_cost import kernel, part
 from simulator.serving.kernel_finish import complete, idle_until, write_row
@@ -234,8 +235,10 @@ def lacks(n: Integers, y: Floats) -> int:
 
 
 @part
-def happen(n: Integers, y: Floats, server: int, sent_s: float, fault_s: float, now: float) -> None:
-    """Let a transfer end, a fault come, or a server end its step and begin another."""
+def happen(
+    n: Integers, y: Floats, server: int, sent_s: float, fault_s: float, now: float, apart: bool, before: float
+) -> None:
+    """Let a transfer end, a fault come, or a server end its step and begin another, and more that end ``before``."""
     if sent_s <= now:
         transfer_ended(n, y, server, now)
     elif fault_s <= now:
@@ -244,6 +247,7 @@ def happen(n: Integers, y: Floats, server: int, sent_s: float, fault_s: float, n
         if n[server + BUSY]:
             complete(n, y, server, now)
         plan(n, y, server, now)
+        run_ahead(n, y, server, apart, min(before, fault_s, due_turn(n, y)))
 
 
 @kernel
@@ -257,6 +261,7 @@ def run(n: Integers, y: Floats, more: bool, until: float) -> int:
     until
         Stop before anything that happens later, seconds.
     """
+    apart = independent(n, y)
     while True:
         server = next_server(n, y)
         if n[WRITTEN] + 1 + n[server + RUNNING] > n[RESULT_ROOM]:
@@ -281,7 +286,7 @@ def run(n: Integers, y: Floats, more: bool, until: float) -> int:
         elif turn_s <= now:
             ask(n, y, next_turn(n, y, now), now)
         else:
-            happen(n, y, server, sent_s, fault_s, now)
+            happen(n, y, server, sent_s, fault_s, now, apart, min(arrival_s, until))
         if n[DEBUG]:
             n[BROKEN] = check(n, y)
             if n[BROKEN] != 0:

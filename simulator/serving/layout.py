@@ -64,7 +64,8 @@ PRIORITIES = 8
     INSIDE,  # conversations in the system
     FREE_SLOT,
     FREE_TURN,
-    FREE_TURNS,  # how many
+    FREE_TURNS,  # how many, of
+    TURNS,
     THINKING,  # the conversation whose next turn comes first, of those between two turns
     THINKERS,  # how many
     UNASKED,  # turns that never came, because one before them was turned away
@@ -81,7 +82,7 @@ PRIORITIES = 8
     LAST_TOKEN,
     OPENED,  # when the closed loop last had room
     HEADER,
-) = range(42)
+) = range(43)
 
 # An arrival: its time (of a turn that follows: seconds after the last token of the one before), then whole numbers.
 A_TIME, A_INPUT, A_OUTPUT, A_PRIORITY, A_SESSION, A_GROUP, A_GROUP_TOKENS, A_FOLLOWS, ARRIVAL_SIZE = range(9)

@@ -195,6 +195,7 @@ def with_turns(memory: Memory) -> Memory:
     """Return the memory with more room for turns to come, on the list of what is free."""
     larger, more = _grown(memory, layout.TURN_SIZE, layout.T_NEXT, layout.FREE_TURN)
     larger.n[layout.FREE_TURNS] += more
+    larger.n[layout.TURNS] += more
     return larger
 
 
