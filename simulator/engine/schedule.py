@@ -286,7 +286,8 @@ def schedule(
     sections
         Of memories that several units share; with one section these units take turns.
     parts
-        Parts of the batch; whichever can begin its next operator first is served first.
+        Parts of the batch; whichever can begin its next operator first is served first, of several the one served
+        last: a part leaves a unit only to wait, so that parts are staggered and do not wait for each other's links.
     head_groups
         Groups of heads that follow each other through attention and the products beside it, so that one group is
         projected while another attends.
@@ -300,8 +301,10 @@ def schedule(
     streams = [_Stream(part, iter(whole)) for part in range(parts)]
     for stream in streams:
         stream.advance()
+    last = streams[0]
     while waiting := [stream for stream in streams if stream.next is not None]:
-        scheduler.run(min(waiting, key=lambda stream: (scheduler.earliest_s(stream), stream.part)))
+        last = min(waiting, key=lambda stream: (scheduler.earliest_s(stream), stream is not last, stream.part))
+        scheduler.run(last)
     return scheduler.done
 
 

@@ -202,6 +202,16 @@ def test_turns_hide_the_network_but_read_weights_again(file: Path) -> None:
     assert two.units[0].busy_s > 1.1 * one.units[0].busy_s
 
 
+@pytest.mark.parametrize("batch", [8, 64, 256])
+def test_turns_are_staggered_so_that_the_busiest_unit_never_waits(file: Path, batch: int) -> None:
+    """A step of n batches takes as long as the busiest unit is busy with all, or as one batch takes by itself."""
+    step = Step.of((batch, 1, 4000))
+    result = run(offload(file, interleave=2), "llama-3-8b", step)
+    alone_s = run(offload(file), "llama-3-8b", step.split(2)).time_s
+    bound_s = max(*(use.busy_s for use in result.units), alone_s)
+    assert bound_s * (1 - 1e-9) <= result.time_s < 1.12 * bound_s
+
+
 def test_groups_of_heads_overlap_projections_with_attention(file: Path) -> None:
     whole, apart = (run(offload(file, head_groups=n), "llama-3-8b", Step.of((64, 1, 8000))) for n in (1, 8))
     assert apart.time_s < 0.97 * whole.time_s
