@@ -13,6 +13,7 @@ from workloads.config import Fields
 from workloads.families_plain import (
     layer_count,
     read_bert,
+    read_bloom,
     read_gpt2,
     read_opt,
     read_t5_encoder,
@@ -249,6 +250,7 @@ _GLAM = _Traits(qkv_bias=False, out_bias=False, rotary=False, tied=True, activat
 #: Reader of each ``model_type``.
 FAMILIES: dict[str, Reader] = {
     "bert": read_bert,
+    "bloom": read_bloom,
     "deepseek_v2": partial(_deepseek, correction=False),
     "deepseek_v3": partial(_deepseek, correction=True),
     "gemma": partial(_decoder, traits=_GEMMA),

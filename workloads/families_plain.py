@@ -1,4 +1,4 @@
-"""How families that are not of Llama's shape spell their architecture: GPT-2, OPT, BERT, XLM, T5, Transformer-XL.
+"""How families that are not of Llama's shape spell their architecture: GPT-2, OPT, BERT, XLM, T5, Transformer-XL, BLOOM.
 
 Defaults are those of the ``transformers`` library's configuration classes, which apply when a field is absent.
 """
@@ -13,6 +13,7 @@ from workloads.model import AttentionSpec, FeedForwardSpec, LayerGroup, ModelSpe
 __all__ = [
     "layer_count",
     "read_bert",
+    "read_bloom",
     "read_gpt2",
     "read_opt",
     "read_t5_encoder",
@@ -88,6 +89,19 @@ def read_opt(c: Fields) -> ModelSpec:
     final_norm = c.flag("do_layer_norm_before", default=True) and not c.flag("_remove_final_layer_norm", default=False)
     model = _learned(c, hidden, fold_layers([attention] * count, [body] * count), positions, offset=2)
     return replace(model, embedding_width=None if width == hidden else width, final_norm=final_norm)
+
+
+def read_bloom(c: Fields) -> ModelSpec:
+    """Read BLOOM (arXiv 2211.05100): a norm after the embedding, positions as slopes added to the scores (ALiBi).
+
+    These additions are not counted. The model was trained on 2048 tokens; nothing in it ends a context there.
+    """
+    hidden = c.integer("hidden_size", "n_embed")
+    count = layer_count(c, "n_layer", "num_hidden_layers")
+    attention = _plain_attention(c, hidden, c.integer("num_attention_heads", "n_head", high=1 << 16), None)
+    body = FeedForwardSpec(width=4 * hidden, gated=False, activation="gelu", bias=True)
+    model = _learned(c, hidden, fold_layers([attention] * count, [body] * count), positions=0)
+    return replace(model, embedding_norm=True, max_context=None)
 
 
 def read_bert(c: Fields) -> ModelSpec:
