@@ -57,6 +57,7 @@ class ServeSpec(SpecRecord):
     prefill_hardware: str | None = None
     decode_hardware: str | None = None
     router: str = "shortest-queue"
+    lend: bool = False
     overlap_transfer: bool = False
 
 

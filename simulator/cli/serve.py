@@ -67,6 +67,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     cluster.add_argument("--replicas", type=whole_number, metavar="N", help="servers (as many as the hardware holds)")
     cluster.add_argument("--prefill", metavar="N[@HARDWARE]", help="servers that only do prompts")
     cluster.add_argument("--decode", metavar="N[@HARDWARE]", help="servers that only generate")
+    cluster.add_argument("--lend", action="store_true", help="either pool helps the other where that is loaded")
     cluster.add_argument("--overlap-transfer", action="store_true", help="the cache moves while the prompt is computed")
     cluster.add_argument(
         "--router",
@@ -212,6 +213,7 @@ def _deployment(arguments: argparse.Namespace) -> Deployment:
         prefill_hardware=prefill_hardware,
         decode_hardware=decode_hardware,
         overlap_transfer=arguments.overlap_transfer,
+        lend=arguments.lend,
         router=arguments.router,
         faults=[_fault(text) for text in arguments.fault],
     )

@@ -179,6 +179,9 @@ class Cluster:
     ----------
     spill_tokens
         Prompt tokens that may wait at a dedicated server before servers that do both help out.
+    lend
+        Dedicated servers help the other pool, too: those that generate with prompts beyond ``spill_tokens``, those for
+        prompts with requests for whose cache there is no room (the machines of Splitwise's mixed pool).
     max_context
         Longest request that the model takes; None: any.
     """
@@ -186,6 +189,7 @@ class Cluster:
     pools: Sequence[Pool]
     router: str = "shortest-queue"
     spill_tokens: int = 0
+    lend: bool = False
     max_context: int | None = None
     faults: Sequence[Fault] = field(default_factory=tuple)
 

@@ -7,7 +7,7 @@ import math
 from simulator.serving.kernel_cost import part, uniform
 from simulator.serving.kernel_memory import blocks_of, donate, release
 from simulator.serving.kernel_queue import remaining
-from simulator.serving.kernel_route import place_request
+from simulator.serving.kernel_route import place_at, route
 from simulator.serving.kernel_series import bin_of, spread
 from simulator.serving.kernel_turns import end_turn
 from simulator.serving.layout import (
@@ -46,6 +46,7 @@ from simulator.serving.layout import (
     MADE,
     MADE_TOKENS,
     MIXED_STEPS,
+    MOVED,
     NEW,
     NUMBER,
     OUTPUT,
@@ -202,15 +203,22 @@ def emit(n: Integers, y: Floats, server: int, slot: int, now: float, usual_bin: 
 
 
 @part
-def hand_over(n: Integers, y: Floats, server: int, slot: int, now: float) -> None:
-    """Keep a prompt's blocks until their transfer ends; the request goes on to a server that generates."""
+def hand_over(n: Integers, y: Floats, server: int, slot: int, now: float) -> bool:
+    """Send a request on to a server that generates; return whether that is this one.
+
+    Its blocks are kept until their transfer ends.
+    """
+    target = route(n, y, slot, 2)
+    if target == server:
+        return True
     own = n[slot + OWN]
     n[slot + OWN] = 0
     release(n, y, server, slot, False)
     n[server + HELD] += own
     n[slot + SOURCE], n[slot + SOURCE_OWN] = server, own
     n[slot + SOURCE_BLOCKS] = blocks_of(n, y, server, n[slot + DONE])
-    place_request(n, y, slot, 2, now)
+    place_at(n, y, target, slot, now)
+    return False
 
 
 @part
@@ -233,7 +241,7 @@ def complete(n: Integers, y: Floats, server: int, now: float) -> None:
             if fresh or before > 1:
                 prompt_tokens += min(new, before)
             if new >= before:
-                stays = token_out(n, y, server, slot, now, usual_bin)
+                stays = token_out(n, y, server, slot, now, usual_bin, fresh or before > 1)
             n[server + PENDING] += (remaining(n, y, slot) if stays else 0) - before
         if stays:
             n[n[server + LIST] + kept] = slot
@@ -248,8 +256,8 @@ def complete(n: Integers, y: Floats, server: int, now: float) -> None:
 
 
 @part
-def token_out(n: Integers, y: Floats, server: int, slot: int, now: float, usual_bin: int) -> bool:
-    """Let a request's token out; return whether it stays on the server."""
+def token_out(n: Integers, y: Floats, server: int, slot: int, now: float, usual_bin: int, computed: bool) -> bool:
+    """Let a request's token out, the first once its prompt was ``computed`` or a later one; return whether it stays."""
     if n[server + CACHING] and n[slot + GROUP] >= 0 and n[slot + MADE] == 0:
         donate(n, y, server, slot, n[slot + GROUP], n[slot + GROUP_TOKENS] // n[server + PAGE], GROUP_NODE)
     emit(n, y, server, slot, now, usual_bin)
@@ -259,9 +267,8 @@ def token_out(n: Integers, y: Floats, server: int, slot: int, now: float, usual_
         n[COMPLETED] += 1
         end_turn(n, y, slot)
         return False
-    if n[server + ROLE] == 1:
-        hand_over(n, y, server, slot, now)
-        return False
+    if computed and (n[server + ROLE] & 3 == 1 or n[server + ROLE] & MOVED):
+        return hand_over(n, y, server, slot, now)
     return True
 
 

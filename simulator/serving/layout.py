@@ -137,7 +137,7 @@ FINE_PER_OCTAVE = 40
 
 # A server: whole numbers, settings first.
 (
-    ROLE,  # bits: 1 prompts, 2 generation
+    ROLE,  # bits: 1 prompts, 2 generation, LENDS, MOVED
     TABLES,  # where its step-time tables lie
     LIST,  # where its list of running requests lies
     TABLE,  # where its hash table of prefixes lies
@@ -285,6 +285,9 @@ SERIES_BINS = 2048
 
 # A fault.
 F_TIME, F_SERVER, F_FACTOR, FAULT_SIZE = range(4)
+
+#: Of a role: may leave its pool to do both where the other is loaded; has left it.
+LENDS, MOVED = 4, 8
 
 # Ways to choose a server.
 ROUND_ROBIN, SHORTEST_QUEUE, FEWEST_TOKENS, LEAST_KV, PREFIX = range(5)

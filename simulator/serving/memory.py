@@ -149,7 +149,8 @@ def new_memory(cluster: Cluster, kinds: tuple[Server, ...], tables: tuple[Memory
     for row, (server, role) in enumerate(servers):
         at = places["servers"] + row * layout.SERVER_SIZE
         _fill_server(memory, at, server)
-        n[at + layout.ROLE], n[at + layout.TABLES] = _ROLES[role], table_at[kinds.index(server)]
+        n[at + layout.ROLE] = _ROLES[role] | (layout.LENDS if cluster.lend and role != "both" else 0)
+        n[at + layout.TABLES] = table_at[kinds.index(server)]
         n[at + layout.LIST] = places["lists"]
         places["lists"] += server.sequences + 1
         n[at + layout.TABLE], n[at + layout.TABLE_MASK] = places["hash"], hashed[row] - 1

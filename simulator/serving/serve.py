@@ -73,6 +73,7 @@ class Deployment:
     overlap_transfer: bool = False
     router: str = "shortest-queue"
     spill_tokens: int = 8192
+    lend: bool = False
     faults: Sequence[Fault] = ()
 
     def __post_init__(self) -> None:
@@ -80,6 +81,8 @@ class Deployment:
             raise InputError(f"nothing is drafted by {self.draft}: also say how many tokens (--speculate 4:0.7)")
         if self.overlap_transfer and not self.prefill:
             raise InputError("the cache is only moved where prompts have servers of their own (--prefill, --decode)")
+        if self.lend and not self.prefill:
+            raise InputError("pools that help each other (--lend) are those of --prefill and --decode: give both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +189,7 @@ def deploy(
         pools=pools,
         router=how.router,
         spill_tokens=how.spill_tokens,
+        lend=how.lend,
         max_context=setup.model.max_context,
         faults=how.faults,
     )

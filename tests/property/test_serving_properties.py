@@ -175,8 +175,9 @@ def test_turns_wait_for_answers(settings_of, split, seed, longest, concurrency, 
     seed=st.integers(0, 10_000),
     overlap=st.sampled_from([0, 8]),
     faulty=st.booleans(),
+    lend=st.booleans(),
 )
-def test_split_phases_and_failures_lose_nothing(settings_of, pools, router, seed, overlap, faulty) -> None:
+def test_split_phases_and_failures_lose_nothing(settings_of, pools, router, seed, overlap, faulty, lend) -> None:
     server = Server(name="x", cost=cost, link=Link(1e-3, 1e6), block_B=1000.0, overlap_layers=overlap, **settings_of)
     roles = zip(pools, ("prefill", "decode", "both"), strict=True)
     faults = [Fault(0.1, 0, 0.0), Fault(0.2, pools[0], 0.0), Fault(0.25, 0, 1.0), Fault(0.4, pools[0], 3.0)]
@@ -184,6 +185,7 @@ def test_split_phases_and_failures_lose_nothing(settings_of, pools, router, seed
         pools=[Pool(server, number, role) for number, role in roles if number],
         router=router,
         spill_tokens=200,
+        lend=lend,
         faults=faults if faulty else (),
     )
     asked = requests(seed, 60, 200, 12)

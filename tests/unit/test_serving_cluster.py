@@ -145,6 +145,21 @@ def test_split_phases_pay_for_the_transfer_and_keep_gaps_short() -> None:
     assert gap["layer by layer"] < gap["serial"]
 
 
+def test_servers_of_one_pool_help_the_other_where_it_is_loaded() -> None:
+    many_prompts = at(*((0.0, 4000, 2) for _ in range(12)))
+    long_outputs = at(*((0.01 * i, 64, 300) for i in range(12)))
+    for asked, helper in ((many_prompts, 1), (long_outputs, 0)):
+        ends, tokens = {}, {}
+        for lend in (False, True):
+            pools = [Pool(server(blocks=260), 1, "prefill"), Pool(server(blocks=260), 1, "decode")]
+            result, rows = serve(Cluster(pools=pools, spill_tokens=5000, lend=lend), asked)
+            ends[lend] = rows[:, layout.R_LAST].max()
+            column = layout.PROMPT_TOKENS if helper else layout.MADE_TOKENS
+            tokens[lend] = result.counts[helper, column] - (0 if helper else len(rows))
+        assert tokens[False] == 0 < tokens[True]  # beyond first tokens, which come out where the prompt was computed
+        assert ends[True] < 0.8 * ends[False]
+
+
 def test_speculation_yields_what_its_shares_say() -> None:
     speculation = Speculation(3, 0.7)
     lone = server(speculation=speculation)
