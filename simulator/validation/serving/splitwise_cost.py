@@ -28,8 +28,12 @@ _LIMIT_W = {"a100-80gb": 400.0, "h100-80gb": 700.0, "h100-80gb-pcap": 700.0}  # 
 MIXED = 1.1
 
 
-def splitwise_cost(model: str, hardware: str, tp: int, data_dir: Path | None = None) -> StepCost:
+def splitwise_cost(
+    model: str, hardware: str, tp: int, data_dir: Path | None = None, *, by_tokens: bool = False
+) -> StepCost:
     """Return the cost of a step on one machine by Splitwise's measurements, linear between them.
+
+    A token's time was measured by the sequences in the batch and by the prompts before, and is looked up by sequences.
 
     Parameters
     ----------
@@ -37,6 +41,10 @@ def splitwise_cost(model: str, hardware: str, tp: int, data_dir: Path | None = N
         ``llama-2-70b`` or ``bloom-176b``.
     hardware
         As the table names it: ``h100-80gb``, ``a100-80gb``, ``h100-80gb-pcap``.
+    by_tokens
+        As Splitwise-sim looks them up (``performance_model.py``): token times by the tokens of all *prompts* measured
+        before, at the number of sequences that generate, so that 64 of them take as long as one; these also count among
+        the tokens of a mixed step.
 
     Raises
     ------
@@ -67,7 +75,7 @@ def splitwise_cost(model: str, hardware: str, tp: int, data_dir: Path | None = N
         return medians.index.to_numpy(dtype=np.float64), medians.to_numpy(dtype=np.float64)
 
     prompt = curve("tokens", "prompt_time_ms")
-    token = curve("batch_size", "token_time_ms")
+    token = curve("tokens" if by_tokens else "batch_size", "token_time_ms")
     peak, average = curve("tokens", "peak_power_frac"), curve("batch_size", "average_power_frac")
 
     def cost(step: Step) -> tuple[float, float]:
@@ -76,7 +84,8 @@ def splitwise_cost(model: str, hardware: str, tp: int, data_dir: Path | None = N
         if prompt_tokens == 0:
             time_s = 1e-3 * _linear(token, float(generating))
             return time_s, time_s * limit_W * min(_linear(average, float(generating)), 1.0)
-        time_s = 1e-3 * _linear(prompt, float(prompt_tokens)) * (MIXED if generating else 1.0)
+        tokens = prompt_tokens + (generating if by_tokens else 0)
+        time_s = 1e-3 * _linear(prompt, float(tokens)) * (MIXED if generating else 1.0)
         return time_s, time_s * limit_W * min(_linear(peak, float(prompt_tokens)), 1.0)
 
     return cost
