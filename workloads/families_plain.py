@@ -1,4 +1,4 @@
-"""How families that are not of Llama's shape spell their architecture: GPT-2, OPT, BERT, XLM, T5, Transformer-XL, BLOOM.
+"""How families not of Llama's shape spell their architecture: GPT-2, OPT, BLOOM, BERT, XLM, T5, Transformer-XL.
 
 Defaults are those of the ``transformers`` library's configuration classes, which apply when a field is absent.
 """

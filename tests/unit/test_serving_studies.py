@@ -41,7 +41,7 @@ def test_more_machines_hold_a_higher_rate() -> None:
 
 
 def test_own_devices_take_about_as_long_as_splitwise_measured() -> None:
-    """Medians of splitwise_perf.csv, BLOOM-176B: milliseconds; host times of the profile are from other measurements."""
+    """Medians of splitwise_perf.csv, BLOOM-176B; host times of the profile are from other measurements."""
     for hardware, prompt_ms, token_ms in (("a100-80gb", 534.5, 49.4), ("h100-80gb", 246.0, 36.2)):
         cost = own_cost("bloom-176b", hardware)
         assert 1e3 * cost(Step.of((1, 2048, 0)))[0] == pytest.approx(prompt_ms, rel=0.20)
