@@ -6,6 +6,9 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from simulator.cli.options import whole_number
+from simulator.core.errors import InputError
+
 if TYPE_CHECKING:
     from simulator.api.bench import Bench
 
@@ -39,12 +42,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     benches = _benches()
     names = "; ".join(f"{name}: {bench.summary}" for name, bench in benches.items())
     parser.add_argument("name", choices=tuple(benches), metavar="NAME", help=names)
+    parser.add_argument(
+        "--requests", type=whole_number, metavar="N", help="of the long stream that `serve` writes to a file (400000)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, float | int | str]:
+    if arguments.requests is None:
+        return _benches()[arguments.name].measure()
+    if arguments.name != "serve":
+        raise InputError(f"--requests is for `bench serve`; `bench {arguments.name}` serves none")
+    from simulator.serving.bench import serve_rates
+
+    return serve_rates(arguments.requests)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
-    figures = _benches()[arguments.name].measure()
+    figures = _measure(arguments)
     if arguments.json:
         print(json.dumps({"bench": arguments.name, **figures}, indent=2))
     else:

@@ -42,6 +42,10 @@ COLUMNS = (
 )
 
 
+#: Rows of a row group: the file's table of contents, held until the end, grows with their number.
+_GROUP = 1 << 16
+
+
 def check_output(option: str, path: Path, endings: tuple[str, ...]) -> None:
     """Raise :class:`InputError` if no such file can be written there, before anything is computed."""
     if path.suffix not in endings:
@@ -53,9 +57,10 @@ def check_output(option: str, path: Path, endings: tuple[str, ...]) -> None:
 
 
 class RequestWriter:
-    """Writes finished requests to a Parquet file as they come; holds one batch of them."""
+    """Writes finished requests to a Parquet file as they come; holds one row group of them."""
 
     def __init__(self, path: Path) -> None:
+        import numpy as np
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -64,6 +69,8 @@ class RequestWriter:
             self._writer = pq.ParquetWriter(str(path), self._schema)
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+        self._rows = np.empty((_GROUP, layout.RESULT_SIZE))
+        self._held = 0
 
     def __enter__(self) -> RequestWriter:
         return self
@@ -71,13 +78,25 @@ class RequestWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        if kind is None:
+            self._flush()
         self._writer.close()
 
     def add(self, rows: NDArray[np.float64]) -> None:
-        """Write rows of results."""
+        """Take rows of results in; written when there is a row group of them."""
+        while len(rows):
+            taken = rows[: _GROUP - self._held]
+            self._rows[self._held : self._held + len(taken)] = taken
+            self._held += len(taken)
+            rows = rows[len(taken) :]
+            if self._held == _GROUP:
+                self._flush()
+
+    def _flush(self) -> None:
         import numpy as np
         import pyarrow as pa
 
+        rows, self._held = self._rows[: self._held], 0
         arrays = [
             pa.array(rows[:, field].astype(np.int64) if whole else np.ascontiguousarray(rows[:, field]))
             for _, field, whole in COLUMNS
