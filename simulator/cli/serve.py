@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.serving.cluster import Fault, Speculation
-    from simulator.serving.serve import Deployed, Deployment, Load
+    from simulator.serving.serve import Deployed, Deployment, Load, Served
 
 __all__ = ["add_arguments", "run"]
 
@@ -43,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--find-capacity", action="store_true", help="search the highest rate that holds --slo, from --rate on"
     )
     output.add_argument("--debug", action="store_true", help="check after every event that nothing was lost")
+    running = parser.add_argument_group(
+        "running (servers that requests are dealt out to in turn, --router round-robin)"
+    )
+    running.add_argument("--engine", choices=("serial", "processes", "dask"), default="serial", help="where it runs")
+    running.add_argument("--workers", type=whole_number, metavar="N", help="processes (as many as cores)")
+    running.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster, tcp://host:8786")
 
 
 def _add_scheduler(parser: argparse.ArgumentParser) -> None:
@@ -84,11 +90,56 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _serve(arguments: argparse.Namespace, deployed: Deployed, load: Load) -> Served:
+    """Serve in this process, or where the command line says."""
+    if arguments.engine != "serial" or arguments.workers is not None or arguments.scheduler is not None:
+        from dse.engines import open_engine
+        from simulator.serving.shards import check_apart, serve_apart
+
+        check_apart(deployed.prepared.cluster, load.concurrency)
+        with open_engine(arguments.engine, arguments.workers, arguments.scheduler) as engine:
+            return serve_apart(
+                deployed,
+                load,
+                engine.executor,
+                engine.width,
+                debug=arguments.debug,
+                requests_out=arguments.requests_out,
+                command=arguments.command_line,
+            )
+    from simulator.serving.output import RequestWriter
+    from simulator.serving.serve import serve
+
+    with ExitStack() as stack:
+        tell = stack.enter_context(ProgressLine())
+        writer = None
+        if arguments.requests_out is not None:
+            writer = stack.enter_context(RequestWriter(arguments.requests_out))
+        done = 0
+
+        def finished(rows: NDArray[np.float64]) -> None:
+            nonlocal done
+            done += len(rows)
+            tell(f"{done:,} requests done")
+            if writer is not None:
+                writer.add(rows)
+
+        return serve(
+            deployed,
+            load,
+            debug=arguments.debug,
+            log_steps=_LOGGED_STEPS if arguments.steps_out is not None else 0,
+            on_finished=finished,
+            command=arguments.command_line,
+        )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Serve and print; 1 where the SLO is missed or a request was turned away."""
-    from simulator.serving.output import RequestWriter, check_output, write_steps
-    from simulator.serving.serve import deploy, serve
+    from simulator.serving.output import check_output, write_steps
+    from simulator.serving.serve import deploy
 
+    _check_engine(arguments)
     if arguments.requests_out is not None:
         check_output("--requests-out", arguments.requests_out, (".parquet",))
     if arguments.steps_out is not None:
@@ -104,28 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
         deployed = deploy(arguments.model, arguments.hardware, _deployment(arguments), load.source, tell)
     if arguments.find_capacity:
         return _find_capacity(arguments, deployed, load)
-    with ExitStack() as stack:
-        tell = stack.enter_context(ProgressLine())
-        writer = None
-        if arguments.requests_out is not None:
-            writer = stack.enter_context(RequestWriter(arguments.requests_out))
-        done = 0
-
-        def finished(rows: NDArray[np.float64]) -> None:
-            nonlocal done
-            done += len(rows)
-            tell(f"{done:,} requests done")
-            if writer is not None:
-                writer.add(rows)
-
-        served = serve(
-            deployed,
-            load,
-            debug=arguments.debug,
-            log_steps=_LOGGED_STEPS if arguments.steps_out is not None else 0,
-            on_finished=finished,
-            command=arguments.command_line,
-        )
+    served = _serve(arguments, deployed, load)
     if arguments.steps_out is not None:
         write_steps(served.run, arguments.steps_out)
     if arguments.plot is not None:
@@ -140,6 +170,17 @@ def run(arguments: argparse.Namespace) -> int:
         print(serve_text(served.report))
     ok = served.report.meets_slo or not served.report.slo.stated
     return 0 if ok and not served.report.requests["rejected"] else 1
+
+
+def _check_engine(arguments: argparse.Namespace) -> None:
+    """Refuse what only one process can do, before anything is computed."""
+    from simulator.core.errors import InputError
+
+    alone = {"--steps-out": arguments.steps_out is not None, "--find-capacity": arguments.find_capacity}
+    if arguments.engine != "serial":
+        for option, given in alone.items():
+            if given:
+                raise InputError(f"{option} is for one process: leave it out, or --engine {arguments.engine}")
 
 
 def _check_search(arguments: argparse.Namespace) -> None:

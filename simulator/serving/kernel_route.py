@@ -25,6 +25,8 @@ from simulator.serving.layout import (
     SERVER_COUNT,
     SERVER_SIZE,
     SERVERS_AT,
+    SHARD,
+    SHARDS,
     SHORTEST_QUEUE,
     SLOW,
     SPILL,
@@ -34,7 +36,7 @@ from simulator.serving.layout import (
     Integers,
 )
 
-__all__ = ["place_at", "place_request", "route"]
+__all__ = ["elsewhere", "place_at", "place_request", "route"]
 
 
 @part
@@ -133,6 +135,17 @@ def route(n: Integers, y: Floats, slot: int, stage: int) -> int:
         if n[server + ROLE] & stage:
             return server
     return n[SERVERS_AT]
+
+
+@part
+def elsewhere(n: Integers, y: Floats, rejected: bool) -> bool:
+    """Whether a request is for another shard: its server, whose turn it is, is there; the first turns away for all."""
+    if rejected:
+        return n[SHARD] != 0
+    if n[TURN] % n[SHARDS] == n[SHARD]:
+        return False
+    n[TURN] = (n[TURN] + 1) % n[SERVER_COUNT]
+    return True
 
 
 @part

@@ -8,8 +8,8 @@ from simulator.serving.kernel_cost import kernel, part
 from simulator.serving.kernel_finish import complete, idle_until, write_row
 from simulator.serving.kernel_memory import forget_all, release
 from simulator.serving.kernel_plan import plan, send_back
-from simulator.serving.kernel_queue import dequeue, end_transfer, first_waiting, open_slot, remaining, wake
-from simulator.serving.kernel_route import place_request
+from simulator.serving.kernel_queue import dequeue, end_transfer, first_waiting, leave, open_slot, remaining, wake
+from simulator.serving.kernel_route import elsewhere, place_request
 from simulator.serving.kernel_series import spread
 from simulator.serving.kernel_turns import break_off, ingested, next_turn, take_turns, turns_behind
 from simulator.serving.layout import (
@@ -66,6 +66,7 @@ from simulator.serving.layout import (
     SERVER_COUNT,
     SERVER_SIZE,
     SERVERS_AT,
+    SHARDS,
     SLOW,
     SOURCE,
     SOURCE_OWN,
@@ -119,8 +120,11 @@ def arrive(n: Integers, y: Floats, now: float) -> None:
 @part
 def ask(n: Integers, y: Floats, slot: int, now: float) -> None:
     """Queue a request, or turn it away."""
-    spread(n, y, S_ARRIVED, now, now, 1.0)
     why = verdict(n, y, slot)
+    if n[SHARDS] > 1 and elsewhere(n, y, why > 0):
+        leave(n, y, slot)
+        return
+    spread(n, y, S_ARRIVED, now, now, 1.0)
     if why > 0:
         write_row(n, y, slot, why)
         n[REJECTED] += 1

@@ -59,6 +59,8 @@ PRIORITIES = 8
     SEED,
     MOST_CONTEXT,
     TURN,  # round robin
+    SHARD,  # of the servers this run has those whose index leaves this rest,
+    SHARDS,  # divided by this
     TAKEN,  # of the arrivals given
     NUMBERED,  # requests so far
     INSIDE,  # conversations in the system
@@ -82,7 +84,7 @@ PRIORITIES = 8
     LAST_TOKEN,
     OPENED,  # when the closed loop last had room
     HEADER,
-) = range(43)
+) = range(45)
 
 # An arrival: its time (of a turn that follows: seconds after the last token of the one before), then whole numbers.
 A_TIME, A_INPUT, A_OUTPUT, A_PRIORITY, A_SESSION, A_GROUP, A_GROUP_TOKENS, A_FOLLOWS, ARRIVAL_SIZE = range(9)

@@ -138,6 +138,7 @@ def new_memory(cluster: Cluster, kinds: tuple[Server, ...], tables: tuple[Memory
     n[layout.SERVER_COUNT], n[layout.LOG_ROOM] = len(servers), log_steps
     n[layout.RESULT_ROOM] = sizes["results"] // layout.RESULT_SIZE
     n[layout.ROUTER], n[layout.SPILL] = ROUTERS.index(cluster.router), cluster.spill_tokens
+    n[layout.SHARDS] = 1
     n[layout.MOST_CONTEXT] = cluster.max_context or _UNBOUNDED
     n[layout.FREE_SLOT] = n[layout.FREE_TURN] = n[layout.THINKING] = -1
     memory.y[layout.BIN_S] = _FIRST_BIN_S

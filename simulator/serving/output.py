@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "RequestWriter", "check_output", "step_events", "write_steps"]
+__all__ = ["COLUMNS", "RequestWriter", "check_output", "join_requests", "step_events", "write_steps"]
 
 #: Columns of a file of requests: name, field of a row, and whether it is a whole number.
 COLUMNS = (
@@ -102,6 +102,29 @@ class RequestWriter:
             for _, field, whole in COLUMNS
         ]
         self._writer.write_table(pa.table(arrays, schema=self._schema))
+
+
+def join_requests(parts: Sequence[Path], path: Path) -> None:
+    """Put files of requests one behind the other into one.
+
+    Raises
+    ------
+    InputError
+        If a part is not there, or the file cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetWriter(str(path), pq.read_schema(str(parts[0]))) as writer:
+            for part in parts:
+                for batch in pq.ParquetFile(str(part)).iter_batches(_GROUP):
+                    writer.write_batch(batch)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename or error} is not here: workers write beside {path}, which must be the same folder to all"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def step_events(run: ClusterRun) -> Iterator[dict[str, Any]]:

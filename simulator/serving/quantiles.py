@@ -38,10 +38,21 @@ class Quantiles:
         if self._bins is None and self.count <= _EXACT:
             self._kept.append(values.copy())
             return
-        for kept in self._kept:
-            self._count(kept)
-        self._kept.clear()
+        self._count_kept()
         self._count(values)
+
+    def merge(self, other: Quantiles) -> None:
+        """Take all numbers of another in: what comes out is what they had come to in any other order."""
+        if other.count == 0:
+            return
+        self.count += other.count
+        self.total += other.total
+        self.largest = max(self.largest, other.largest)
+        self._kept += other._kept
+        if other._bins is not None:
+            self._bins = other._bins + (0 if self._bins is None else self._bins)
+        if self._bins is not None or self.count > _EXACT:
+            self._count_kept()
 
     @property
     def mean(self) -> float:
@@ -58,6 +69,11 @@ class Quantiles:
             return [float(value) for value in np.quantile(np.concatenate(self._kept), shares)]
         ranks = np.searchsorted(np.cumsum(self._bins), np.array(shares) * (self.count - 1), side="right")
         return [float(min(_LEAST * 10.0 ** ((rank + 0.5) / _PER_DECADE), self.largest)) for rank in ranks]
+
+    def _count_kept(self) -> None:
+        for kept in self._kept:
+            self._count(kept)
+        self._kept.clear()
 
     def _count(self, values: Floats) -> None:
         import numpy as np

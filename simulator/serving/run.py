@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["ClusterRun", "InvariantError", "Prepared", "prepare", "run_cluster"]
+__all__ = ["ClusterRun", "InvariantError", "Prepared", "advance", "conclude", "prepare", "run_cluster"]
 
 _MOST_STEP_TOKENS = 1 << 17  # of prompts that run whole, for the grid of step times
 
@@ -155,11 +155,20 @@ def run_cluster(
         If a check fails.
     """
     from simulator.serving import layout
-    from simulator.serving.kernel_check import PROBLEMS
-    from simulator.serving.kernel_run import finish, run
 
     memory = new_memory(prepared.cluster, prepared.kinds, prepared.tables, log_steps)
     memory.n[layout.SEED], memory.n[layout.CONCURRENCY], memory.n[layout.DEBUG] = seed, concurrency, debug
+    return conclude(prepared, advance(memory, source, until_s=until_s, on_finished=on_finished))
+
+
+def advance(
+    memory: Memory, source: Source, *, until_s: float = 1e300, on_finished: Callable[[Floats], None] | None = None
+) -> Memory:
+    """Run what lies in memory until everything is done; return it, which may have grown. See :func:`run_cluster`."""
+    from simulator.serving import layout
+    from simulator.serving.kernel_check import PROBLEMS
+    from simulator.serving.kernel_run import run
+
     arrivals = _pieces(source)
     more = True
     while True:
@@ -182,10 +191,7 @@ def run_cluster(
                 broken = PROBLEMS[int(memory.n[layout.BROKEN])]
                 raise InvariantError(f"at {memory.y[layout.NOW]:.6f} s: {broken}")
             if code == layout.ENDED:
-                break
-    end_s = max(float(memory.y[layout.LAST_TOKEN]), 0.0)
-    finish(memory.n, memory.y, end_s)
-    return _result(prepared, memory, end_s)
+                return memory
 
 
 def _pieces(source: Source) -> Iterator[Requests]:
@@ -203,9 +209,13 @@ def _pieces(source: Source) -> Iterator[Requests]:
             first = last
 
 
-def _result(prepared: Prepared, memory: Memory, end_s: float) -> ClusterRun:
+def conclude(prepared: Prepared, memory: Memory) -> ClusterRun:
+    """Let all servers wait until the end of the last step, and return what there is to know."""
     from simulator.serving import layout
+    from simulator.serving.kernel_run import finish
 
+    end_s = max(float(memory.y[layout.LAST_TOKEN]), 0.0)
+    finish(memory.n, memory.y, end_s)
     n, y = memory
     count = int(n[layout.SERVER_COUNT])
     servers = int(n[layout.SERVERS_AT])

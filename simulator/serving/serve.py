@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Deployed", "Deployment", "Load", "Served", "deploy", "serve"]
+__all__ = ["Deployed", "Deployment", "Load", "Served", "deploy", "report_of", "serve"]
 
 _MOST_INSIDE = 1_000_000  # conversations of a closed loop, as many as tables and queues are sure to hold
 
@@ -289,6 +289,11 @@ def serve(
         log_steps=log_steps,
         on_finished=finished,
     )
+    return report_of(deployed, load, run, tally, command)
+
+
+def report_of(deployed: Deployed, load: Load, run: ClusterRun, tally: Tally, command: Sequence[str]) -> Served:
+    """Put what a run and its requests came to into a report."""
     specs: dict[str, object] = {"model": deployed.setup.model, "profile": deployed.setup.profile}
     specs |= {f"hardware_{index}": spec for index, spec in enumerate(deployed.hardware)}
     return Served(build_report(run, tally, deployed.in_words(), provenance(specs, command, load.seed)), run)

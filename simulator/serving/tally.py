@@ -102,6 +102,17 @@ class Tally:
         self.rejected = dict.fromkeys(REASONS, 0)
         self.first_arrival_s = float("inf")
 
+    def merge(self, other: Tally) -> None:
+        """Add what another has added up, under the same objectives."""
+        for name, quantiles in self.metrics.items():
+            quantiles.merge(other.metrics[name])
+        self.worst_gap.merge(other.worst_gap)
+        for name in ("good", "input_tokens", "output_tokens", "good_tokens", "preempted", "hit_tokens"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for reason, count in other.rejected.items():
+            self.rejected[reason] += count
+        self.first_arrival_s = min(self.first_arrival_s, other.first_arrival_s)
+
     def add(self, rows: Floats) -> None:
         """Take rows of results in."""
         import numpy as np

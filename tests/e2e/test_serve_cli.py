@@ -50,6 +50,25 @@ def test_conversations_wait_for_their_answers(tmp_path, capsys) -> None:
     assert (waited.dropna() > 0.0).all()
 
 
+@pytest.mark.parametrize("engine", [["processes", "--workers", "2"], ["dask", "--workers", "2"]])
+def test_servers_in_other_processes_come_to_the_same(engine: list[str], tmp_path, capsys) -> None:
+    import pandas as pd
+
+    asked = ["--rate", "40", "--replicas", "3", "--router", "round-robin", "--slo", "ttft=100ms", "--json"]
+    documents, frames = [], []
+    for where in (["serial"], engine):
+        table = tmp_path / f"{where[0]}.parquet"
+        assert main([*SMALL, *asked, "--requests-out", str(table), "--engine", *where]) == 0
+        documents.append(json.loads(capsys.readouterr().out))
+        frames.append(pd.read_parquet(table).sort_values("request", ignore_index=True))
+    pd.testing.assert_frame_equal(*frames, check_exact=True)
+    for part in ("requests", "servers", "slo"):
+        assert documents[0][part] == documents[1][part]
+    assert documents[0]["energy"] == pytest.approx(documents[1]["energy"], rel=1e-12)
+    for metric, values in documents[0]["metrics_s"].items():
+        assert values == pytest.approx(documents[1]["metrics_s"][metric], rel=1e-12)
+
+
 def test_capacity_lies_between_what_holds_and_what_does_not(capsys) -> None:
     asked = ["--rate", "50", "--lengths", "500:50", "--sequences", "16", "--slo", "ttft=100ms", "--find-capacity"]
     assert main([*SMALL, *asked, "--json"]) == 0
@@ -96,6 +115,11 @@ def test_a_server_that_fails_loses_nothing(capsys) -> None:
         ["--trace", "none.csv"],
         ["--rate", "1", "--find-capacity"],
         ["--rate", "1", "--requests-out", "x.csv"],
+        ["--rate", "1", "--workers", "2"],
+        ["--rate", "1", "--engine", "processes"],
+        ["--rate", "1", "--engine", "processes", "--router", "round-robin", "--workers", "0"],
+        ["--rate", "1", "--engine", "processes", "--router", "round-robin", "--steps-out", "x.json"],
+        ["--rate", "1", "--engine", "dask", "--router", "round-robin", "--scheduler", "nowhere"],
     ],
 )
 def test_bad_input_is_one_message(arguments: list[str], capsys) -> None:
