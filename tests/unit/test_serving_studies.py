@@ -53,6 +53,22 @@ def test_own_devices_take_about_as_long_as_splitwise_measured() -> None:
 
 def test_lamina_compares_systems_of_about_one_price() -> None:
     for model in ("LLaMA-33B", "LLaMA-65B", "Llama-3-70B"):
-        alone, offload = lamina.settings(model)
-        assert offload.hourly_USD == pytest.approx(alone.hourly_USD, rel=0.1)
-        assert [unit.count for unit in offload.spec.units] == [offload.tp, 2 * offload.tp]
+        alone, hosted, one, two = lamina.settings(model)
+        assert (hosted.spec, hosted.hourly_USD) == (alone.spec, alone.hourly_USD)
+        assert hosted.host_step_s > alone.host_step_s == 0.0
+        for offload in (one, two):
+            assert offload.hourly_USD == pytest.approx(alone.hourly_USD, rel=0.1)
+            assert [unit.count for unit in offload.spec.units] == [offload.tp, 2 * offload.tp]
+        assert [s.spec.placement.interleave for s in (one, two)] == [1, 2]
+
+
+def test_lamina_batches_what_the_memory_of_attention_holds() -> None:
+    """The whole cache is used while others wait, and two batches in turns are ahead of one after the other."""
+    lengths = Pairs(np.array([4000]), np.array([40]))
+    found = {}
+    for setting in lamina.settings("LLaMA-33B")[2:]:
+        found[setting.name] = lamina.serve_decode(setting, lamina.ready(setting, 4040.0, 4040), lengths, requests=200)
+    one, two = found[lamina.ALONE], found[lamina.TURNS]
+    assert one["mean_batch"] == two["mean_batch"] == pytest.approx(one["cache_tokens"] / 4040, rel=0.05)
+    assert one["tokens_per_s"] == pytest.approx(one["mean_batch"] / one["step_ms"] * 1e3)
+    assert two["tokens_per_s"] > 1.15 * one["tokens_per_s"]
