@@ -27,6 +27,15 @@ class ProductTime(NamedTuple):
 
 
 @formula
+def _sum_s(job: Product, partial: float, p: PimParams) -> float:
+    """Time to read and add up results of which so many channels hold a part each, four bytes a part."""
+    if partial <= 1.0:
+        return 0.0
+    results = job.copies * job.m * job.n * partial
+    return max(results * 4.0 / p.external_Bps, results / p.vector_op_per_s)
+
+
+@formula
 def layout_time(job: Product, layout: Layout, p: PimParams) -> ProductTime:
     """Time of a product in a given layout."""
     load_s = layout.loads * p.load_s + layout.turns * p.turn_s
@@ -46,10 +55,7 @@ def layout_time(job: Product, layout: Layout, p: PimParams) -> ProductTime:
         exposed_s -= min(changes, layout.turns) * p.load_joint_s
     refresh = 1.0 / (1.0 - p.refresh_s / p.refresh_every_s)
     pass_s = max(run_s, beside_s) + exposed_s
-    sum_s = 0.0
-    if layout.partial > 1.0:
-        results = job.copies * job.m * job.n * layout.partial
-        sum_s = max(results * 4.0 / p.external_Bps, results / p.vector_op_per_s)
+    sum_s = _sum_s(job, layout.partial, p)
     return ProductTime(
         time_s=layout.passes * pass_s * refresh + sum_s,
         bank_s=layout.passes * (read_s + row_s) * refresh,
@@ -62,10 +68,13 @@ def layout_time(job: Product, layout: Layout, p: PimParams) -> ProductTime:
 
 @formula
 def product_time(job: Product, p: PimParams) -> ProductTime:
-    """Time of products in the layout that is fastest: inputs of a result shared by 1, 2, 4 ... banks and channels."""
+    """Time of products in the layout that is fastest: inputs of a result shared by 1, 2, 4 ... banks and channels.
+
+    The search ends where adding up the parts of more channels alone would take longer than the best found.
+    """
     best = layout_time(job, product_layout(job, 1.0, 1.0, p), p)
     split_channels = 1.0
-    while split_channels <= p.channels / max(job.copies, 1.0):
+    while split_channels <= p.channels / max(job.copies, 1.0) and _sum_s(job, split_channels, p) < best.time_s:
         split_banks = 1.0
         while split_banks <= min(p.bank_split, p.banks):
             by_group = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 
 from hwmodels.device import Cost, Execution, Kernel, KnownCosts, Level, dynamic_energy_J, sequence_s
 from hwmodels.network import Network
@@ -20,6 +20,9 @@ from workloads.operators import Collective, Operator, Transfer
 __all__ = ["Pim", "build_pim"]
 
 Timing = Callable[[Product, PimParams], ProductTime]
+
+#: Attention and experts shared out between two units in many ways lead to the same products again and again.
+_known_product_time = lru_cache(maxsize=16384)(product_time)
 
 #: What a lane of the processor takes from its buffer in a clock: an operand of 16 bits.
 _LANE_B = 2.0
@@ -99,7 +102,7 @@ class Pim:
             from hwmodels.pim.cycle import cycle_product_time  # compiles
 
             return partial(cycle_product_time, spec=self.spec)
-        return roofline_product_time if self.level == "roofline" else product_time
+        return roofline_product_time if self.level == "roofline" else _known_product_time
 
     def _product_cost(self, operator: Operator, work: PimWork) -> Cost:
         p, e, timing = self.params, self.energy, self._timing()

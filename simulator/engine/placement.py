@@ -42,12 +42,16 @@ class Choices:
     def cost(self, unit: int, operator: Operator) -> Cost | None:
         """Cost of an operator on one device of a unit, which takes its share; None where the device cannot run it."""
         key = (unit, operator)
-        if key not in self._costs:
-            try:
-                self._costs[key] = self.units[unit].planner.cost(self.of_one_device(unit, operator))
-            except UnsupportedError:
-                self._costs[key] = None
-        return self._costs[key]
+        try:
+            return self._costs[key]  # one hash: that of an operator takes longer than most of what is asked here
+        except KeyError:
+            pass
+        try:
+            cost = self.units[unit].planner.cost(self.of_one_device(unit, operator))
+        except UnsupportedError:
+            cost = None
+        self._costs[key] = cost
+        return cost
 
     def of_one_device(self, unit: int, operator: Operator) -> Operator:
         """Return what one of a unit's devices does of an operator of one rank."""

@@ -20,6 +20,7 @@ from simulator.serving.layout import (
     DECODE_AT,
     FEW_AT,
     FEW_SIZE,
+    FRESH_AT,
     HELD_AT,
     HELD_SIZE,
     HOST_PROMPT,
@@ -126,7 +127,7 @@ def padded(n: Integers, y: Floats, t: int, decoding: int) -> int:
 
 @part
 def lookup(
-    n: Integers, y: Floats, t: int, decoding: int, context: float, prompt: float, pairs: float
+    n: Integers, y: Floats, t: int, decoding: int, context: float, prompt: float, pairs: float, fresh: bool
 ) -> tuple[float, float]:
     """Return seconds and joules of a step on the device, by the tables at ``t``.
 
@@ -136,6 +137,8 @@ def lookup(
         Sequences that generate, and their cached tokens together.
     prompt, pairs
         Prompt tokens, and the keys that these see together.
+    fresh
+        Whether nothing of any of these prompts is cached yet.
 
     Notes
     -----
@@ -148,7 +151,8 @@ def lookup(
         run = padded(n, y, t, decoding) if prompt <= 0.0 else decoding
         time_s, energy_J = cell(n, y, t, DECODE_AT, BATCH_SIZE, CONTEXT_SIZE, float(run), context / run)
     if prompt > 0.0:
-        prompt_s, prompt_J = cell(n, y, t, PREFILL_AT, PROMPT_SIZE, KEYS_SIZE, prompt, pairs / prompt)
+        table = FRESH_AT if fresh and n[t + FRESH_AT] > 0 else PREFILL_AT
+        prompt_s, prompt_J = cell(n, y, t, table, PROMPT_SIZE, KEYS_SIZE, prompt, pairs / prompt)
         if decoding > 0:
             saved_s, saved_J = saved(n, y, t, decoding, context / decoding, prompt)
             time_s -= min(saved_s, time_s, prompt_s)
@@ -160,10 +164,11 @@ def lookup(
 
 @kernel
 def lookup_all(n: Integers, y: Floats, t: int, count: int, steps: Floats, result: Floats) -> None:
-    """Look up ``count`` rows of (decoding, context, prompt, pairs) into rows of (seconds, joules), both flat."""
+    """Look up ``count`` rows of arguments of :func:`lookup` into rows of (seconds, joules), both flat."""
     for row in range(count):
-        at = 4 * row
-        time_s, energy_J = lookup(n, y, t, int(steps[at]), steps[at + 1], steps[at + 2], steps[at + 3])
+        at = 5 * row
+        seen, is_fresh = steps[at + 3], steps[at + 4] > 0.0
+        time_s, energy_J = lookup(n, y, t, int(steps[at]), steps[at + 1], steps[at + 2], seen, is_fresh)
         result[2 * row], result[2 * row + 1] = time_s, energy_J
 
 
@@ -202,10 +207,18 @@ def uneven(n: Integers, y: Floats, server: int, tokens: float) -> float:
 
 @part
 def step_cost(
-    n: Integers, y: Floats, server: int, decoding: int, context: float, prompt: float, pairs: float, sequences: int
+    n: Integers,
+    y: Floats,
+    server: int,
+    decoding: int,
+    context: float,
+    prompt: float,
+    pairs: float,
+    fresh: bool,
+    sequences: int,
 ) -> tuple[float, float]:
     """Return seconds and joules of a step on a server, with the host, uneven experts and slow-downs."""
-    time_s, energy_J = lookup(n, y, n[server + TABLES], decoding, context, prompt, pairs)
+    time_s, energy_J = lookup(n, y, n[server + TABLES], decoding, context, prompt, pairs, fresh)
     return on_server(n, y, server, time_s, energy_J, decoding, prompt, sequences)
 
 

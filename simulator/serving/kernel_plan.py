@@ -316,6 +316,7 @@ def plan(n: Integers, y: Floats, server: int, now: float) -> None:
     choose(n, y, server, now)
     decoding = prompts = 0
     context = prompt = pairs = 0.0
+    fresh = True
     ready = NEVER
     for i in range(n[server + RUNNING]):
         slot = n[n[server + LIST] + i]
@@ -330,6 +331,7 @@ def plan(n: Integers, y: Floats, server: int, now: float) -> None:
             prompts += 1
             prompt += new
             pairs += new * (n[slot + DONE] + 0.5 * (new + 1))
+            fresh = fresh and n[slot + DONE] == 0
     if decoding + prompts == 0:
         n[server + BUSY] = 0
         y[server + NEXT_AT] = ready
@@ -337,7 +339,8 @@ def plan(n: Integers, y: Floats, server: int, now: float) -> None:
     if n[server + HOLD] and decoding > 0:  # places of those that have finished are computed all the same
         context *= n[server + PLACES] / decoding
         decoding = n[server + PLACES]
-    time_s, energy_J = step_cost(n, y, server, decoding, context, prompt, pairs, decoding + prompts)
+    sequences = decoding + prompts
+    time_s, energy_J = step_cost(n, y, server, decoding, context, prompt, pairs, fresh, sequences)
     for i in range(n[server + RUNNING]):
         slot = n[n[server + LIST] + i]
         if n[slot + NEW] > 0 and n[slot + MADE] == 0:

@@ -243,13 +243,14 @@ KEY, RESIDENT, HOSTED, USERS, OLDER, YOUNGER, NODE_SIZE = range(7)
     TOKENS_AT,
     DECODE_AT,  # (2, batch, context): seconds and joules
     PREFILL_AT,  # (2, prompt, keys)
+    FRESH_AT,  # (2, prompt, keys), where nothing is cached yet; 0: as the other
     SAVING_AT,  # (2, held, few, chunk): what a mixed step takes less than its halves
     UNEVEN_AT,  # (tokens): seconds that one standard deviation of the experts' load adds
     PADDED_SIZE,
     PADDED_AT,  # the sequences that a step of so many is run with
     ACCEPTED_AT,  # probability that a step yields at most n tokens per sequence
     TABLE_HEADER,
-) = range(24)
+) = range(25)
 
 # A row of results.
 (

@@ -79,6 +79,7 @@ def pack(grid: Grid, shares: tuple[float, ...] | None = None, uneven: tuple[Floa
     tables = (
         (layout.DECODE_AT, grid.decode),
         (layout.PREFILL_AT, grid.prefill),
+        (layout.FRESH_AT, np.empty(0) if grid.fresh is None else grid.fresh),
         (layout.SAVING_AT, grid.saving),
         (layout.ACCEPTED_AT, accepted),
         (layout.UNEVEN_AT, uneven_s),
@@ -91,7 +92,7 @@ def pack(grid: Grid, shares: tuple[float, ...] | None = None, uneven: tuple[Floa
         memory.y[at : at + axis.size] = axis
         at += axis.size
     for field, table in tables:
-        memory.n[field] = at
+        memory.n[field] = at if table.size else 0
         memory.y[at : at + table.size] = table.ravel()
         at += table.size
     memory.n[layout.PADDED_SIZE], memory.n[layout.PADDED_AT] = grid.padded.size, at

@@ -36,6 +36,7 @@ StepCost = Callable[[Step], tuple[float, float]]
 UnevenCost = Callable[[int], float]
 
 _SHORT_CONTEXT = 2048  # the middle of the three contexts at which the saving of mixed steps is tabulated
+_APART = 0.1  # of the time of a prompt: above that, prompts with nothing cached have a table of their own
 _PROBES = 48
 _DENSER = 2  # how often the grid is refined where the probes are off
 
@@ -77,6 +78,7 @@ class Grid:
     held: Floats
     decode: Floats  # (2, batch, context)
     prefill: Floats  # (2, prompt, keys)
+    fresh: Floats | None  # (2, prompt, keys), where nothing is cached yet; None: as ``prefill``
     saving: Floats  # (2, held, few, chunk)
     padded: NDArray[np.int64]  # sequences that a step of so many is run with
 
@@ -171,6 +173,25 @@ def chunk_step(tokens: int, keys: float) -> list[tuple[int, int, int]]:
     return [group for group in groups if group[0] > 0 and group[1] > 0]
 
 
+def _side_by_side(tokens: int, number: int) -> list[tuple[int, int]]:
+    """Return so many prompts of about the same length with nothing cached."""
+    size, longer = divmod(tokens, number)
+    return [group for group in ((longer, size + 1), (number - longer, size)) if group[0] > 0 and group[1] > 0]
+
+
+def _starts_apart(costed: StepCost, limits: Limits) -> bool:
+    """Return whether a prompt runs in another way as soon as something of it is cached.
+
+    So it does where attention over cached keys is done by another device than that of a prompt alone.
+    """
+    longest = min(limits.prompt_tokens, limits.context)
+    for tokens in {max(longest // 4, 1), longest}:
+        alone, continued = (costed(Step.of((1, tokens, cached)))[0] for cached in (0, 1))
+        if abs(continued / alone - 1.0) > _APART:
+            return True
+    return False
+
+
 def _decode_groups(sequences: int, context: float, queries: int) -> list[tuple[int, ...]]:
     return [(sequences, queries, round(context), queries)]
 
@@ -192,8 +213,20 @@ def _tabulate(costed: StepCost, limits: Limits, finer: int, queries: int) -> Gri
     def decode(sequences: float, mean: float) -> tuple[float, float]:
         return costed(Step.of(*_decode_groups(int(sequences), mean, queries)))
 
+    apart = _starts_apart(costed, limits)
+
     def prefill(tokens: float, seen: float) -> tuple[float, float]:
-        return costed(Step.of(*chunk_step(int(tokens), seen)))
+        groups = chunk_step(int(tokens), seen)
+        return costed(Step.of(*((number, new, max(cached, int(apart))) for number, new, cached in groups)))
+
+    def fresh(tokens: float, seen: float) -> tuple[float, float]:
+        """Cost prompts side by side; go on in a straight line beyond what one prompt sees, for lookups there."""
+        alone = (tokens + 1.0) / 2.0
+        if seen <= alone:
+            return costed(Step.of(*_side_by_side(int(tokens), math.ceil(tokens / (2.0 * seen - 1.0)))))
+        one, two = (costed(Step.of(*_side_by_side(int(tokens), number))) for number in (1, min(2, int(tokens))))
+        far = (seen - alone) / (tokens / 4.0)  # two prompts see a quarter of the tokens less
+        return one[0] + (one[0] - two[0]) * far, one[1] + (one[1] - two[1]) * far
 
     def saving(sequences: float, tokens: float, mean: float) -> tuple[float, float]:
         prompts = chunk_step(int(tokens), (tokens + 1.0) / 2.0)
@@ -214,6 +247,7 @@ def _tabulate(costed: StepCost, limits: Limits, finer: int, queries: int) -> Gri
         held=np.array(held),
         decode=table(batch, context, decode),
         prefill=table(prompt, keys, prefill),
+        fresh=table(prompt, keys, fresh) if apart else None,
         saving=np.stack([savings(mean) for mean in held], axis=1),
         padded=_padded(limits),
     )
@@ -247,6 +281,7 @@ def _probe(costed: StepCost, grid: Grid, limits: Limits, seed: int, queries: int
         groups: list[tuple[int, ...]] = []
         decoding = context = tokens = 0
         pairs = 0.0
+        fresh = True
         if probe % 3 != 1:
             decoding = int(np.exp(random.uniform(0.0, math.log(max(limits.sequences, 2)))))
             mean = np.exp(random.uniform(math.log(64.0), math.log(max(limits.context / 2, 65.0))))
@@ -256,17 +291,24 @@ def _probe(costed: StepCost, grid: Grid, limits: Limits, seed: int, queries: int
                 context += part * cached
         if probe % 3 != 0:
             tokens = int(np.exp(random.uniform(math.log(16.0), math.log(max(limits.prompt_tokens, 17)))))
-            for part in _halves(tokens):
+            for part in _prompts(tokens, limits.context):
                 cached = int(random.integers(0, max(limits.context // 8, 1))) if random.random() < 0.3 else 0
                 groups.append((1, part, cached))
                 pairs += part * (cached + 0.5 * (part + 1))
-        rows.append((decoding, context, tokens, pairs))
+                fresh = fresh and cached == 0
+        rows.append((decoding, context, tokens, pairs, fresh))
         truths.append(costed(Step.of(*groups))[0])
     looked_up = np.empty(2 * len(rows))
     memory = pack(grid)
     lookup_all(memory.n, memory.y, 0, len(rows), np.array(rows, dtype=np.float64).ravel(), looked_up)
     errors = np.abs(looked_up[::2] / np.array(truths) - 1.0)
     return SurfaceError(len(rows), float(errors.mean()), float(np.quantile(errors, 0.9)), float(errors.max()))
+
+
+def _prompts(tokens: int, context: int) -> list[int]:
+    """Return lengths of prompts with so many tokens: two, or as many as the context asks for."""
+    number = max(-(-tokens // context), min(tokens, 2))
+    return [tokens // number + (index < tokens % number) for index in range(number)]
 
 
 def _halves(count: int) -> list[int]:

@@ -78,6 +78,32 @@ def test_capacity_lies_between_what_holds_and_what_does_not(capsys) -> None:
     assert min(below) >= 0.9 > max(above)
 
 
+@pytest.mark.parametrize(
+    ("model", "hardware"),
+    [
+        ("gpt2", "pim-gpt"),
+        ("qwen3-0.6b", "attacc"),
+        ("llama-3-8b", "attacc-dgx"),
+        ("qwen3-0.6b", "duplex"),
+        ("qwen3-0.6b", "h100-h20-offload"),
+        ("qwen3-0.6b", "fusemax-cloud"),
+        ("qwen3-0.6b", "tpu-v5e"),
+        ("qwen3-0.6b", "mi300x"),
+    ],
+)
+def test_any_kind_of_device_serves_one_request_as_it_is_simulated(model: str, hardware: str, capsys) -> None:
+    """Memory that computes, attention on other devices, both on one memory, spatial arrays: up to the tables' error."""
+    same = ["--profile", "ideal", "--json"]
+    assert main(["simulate", model, hardware, "--in", "300", "--out", "40", *same]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    asked = ["--rate", "1", "--requests", "1", "--lengths", "300:40", "--sequences", "16", "--debug"]
+    assert main(["serve", model, hardware, *asked, *same]) == 0
+    served = json.loads(capsys.readouterr().out)
+    assert served["step_times"][0]["mean_error"] < 0.1
+    assert served["metrics_s"]["tpot"]["mean"] == pytest.approx(alone["tpot_s"], rel=0.03)
+    assert served["metrics_s"]["ttft"]["mean"] == pytest.approx(alone["ttft_s"], rel=0.1)
+
+
 def test_a_server_that_fails_loses_nothing(capsys) -> None:
     faults = ["--fault", "0.5:0:0", "--fault", "1.5:0:1"]
     assert main([*SMALL, "--rate", "40", "--replicas", "2", *faults, "--json"]) == 0
