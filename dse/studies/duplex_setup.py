@@ -10,16 +10,19 @@ from typing import NamedTuple
 from dse.studies.steady_state import Steady, steady_state
 from hwmodels.catalog import load_hardware
 from hwmodels.system import System, build_system
+from simulator.api.phases import Setup
+from simulator.api.request import Request
 from simulator.engine.memory import Residents, check_memory, pools_of
 from simulator.engine.profile import load_profile
-from simulator.engine.run import StepResult, run_step
+from simulator.engine.run import StepResult
 from workloads.catalog import load_model
 from workloads.model import ModelSpec
+from workloads.moe import UNIFORM
 from workloads.parallel import Parallelism
 from workloads.precision import Precision
 from workloads.step import Step
 
-__all__ = ["MODELS", "SYSTEMS", "Case", "Outcome", "grid", "run_case", "saturated_rate"]
+__all__ = ["MODELS", "SYSTEMS", "Case", "Outcome", "grid", "run_case", "run_step_of", "setup_of", "system_of"]
 
 
 class Served(NamedTuple):
@@ -143,28 +146,45 @@ def _spread(model: ModelSpec, devices: int, expert_tensor: bool) -> Parallelism:
     return Parallelism(tp=tp, dp=devices // tp, ep=ep if experts > 1 else 1)
 
 
+def _devices(case: Case) -> int:
+    return MODELS[case.model].devices * SYSTEMS[case.system].copies
+
+
+def system_of(case: Case) -> System:
+    """Return what a case runs on."""
+    return _system(case.system, _devices(case), case.published)
+
+
+@cache
+def setup_of(case: Case) -> Setup:
+    """Return what a case runs: model, formats, parallelism, kernels."""
+    model = _model(case.model)
+    parallel = _spread(model, _devices(case), SYSTEMS[case.system].expert_tensor)
+    precision = Precision.of("fp16", "fp16", "fp16")
+    request = Request(input_tokens=case.length, output_tokens=case.length, batch=case.batch)
+    return Setup(model, precision, parallel, load_profile("ideal"), UNIFORM, request)
+
+
+def run_step_of(case: Case, step: Step) -> StepResult:
+    """Run a step of a case; on the terms of the paper's simulator every hop of a collective takes its time."""
+    result = setup_of(case).run(step, system_of(case))
+    return _with_hops(result) if case.published else result
+
+
 @cache
 def run_case(case: Case) -> Outcome:
     """Run one point; a batch for which there is no memory shrinks to what fits, as the paper's does."""
-    design, model = SYSTEMS[case.system], _model(case.model)
-    devices = MODELS[case.model].devices * design.copies
-    system = _system(case.system, devices, case.published)
-    parallel = _spread(model, devices, design.expert_tensor)
-    precision, profile = Precision.of("fp16", "fp16", "fp16"), load_profile("ideal")
-    resident = Residents(sequences=-(-case.batch // parallel.dp), tokens=2 * case.length, new=1)
-    room = check_memory(model, precision, parallel, resident, pools_of(system), profile).max_batch * parallel.dp
-
-    def run(step: Step) -> StepResult:
-        result = run_step(model, step, precision, system, profile, parallel)
-        return _with_hops(result) if case.published else result
-
+    setup, system = setup_of(case), system_of(case)
+    replicas = setup.parallel.dp
+    resident = Residents(sequences=-(-case.batch // replicas), tokens=2 * case.length, new=1)
+    memory = check_memory(setup.model, setup.precision, setup.parallel, resident, pools_of(system), setup.profile)
     steady = steady_state(
-        run,
-        min(case.batch, room),
+        lambda step: run_step_of(case, step),
+        min(case.batch, memory.max_batch * replicas),
         case.length,
         case.length,
     )
-    return Outcome(steady, _access_J(steady, system, devices))
+    return Outcome(steady, _access_J(steady, system, _devices(case)))
 
 
 def _with_hops(result: StepResult) -> StepResult:
@@ -183,32 +203,3 @@ def _access_J(steady: Steady, system: System, devices: int) -> float:
             per_B = _ACCESS_J_PER_B.get(op.unit) or _ACCESS_J_PER_B[names[op.unit]]
             total_J += share * op.count * (op.cost.hbm_B * per_B + op.cost.flops * _J_PER_FLOP)
     return total_J * devices / steady.batch
-
-
-#: Figure 13: requests of Mixtral, how many run at once; how many we follow, a rate that no system keeps up with.
-_LENGTHS, _AT_ONCE = "4096:512", 128
-_REQUESTS, _TOO_MANY = 400, 100.0
-
-
-@cache
-def saturated_rate(system: str) -> float:
-    """Return the requests per second that Mixtral on a system finishes when more arrive, one by one."""
-    from simulator.serving.arrivals import Stream
-    from simulator.serving.lengths import parse_lengths
-    from simulator.serving.serve import Deployment, Load, deploy, serve
-
-    design, served = SYSTEMS[system], MODELS["Mixtral"]
-    devices = served.devices * design.copies
-    spread = _spread(_model("Mixtral"), devices, design.expert_tensor)
-    source = Stream(lengths=parse_lengths(_LENGTHS), rate=_TOO_MANY, count=_REQUESTS)
-    how = Deployment(
-        weights="fp16",
-        activations="fp16",
-        kv="fp16",
-        tp=spread.tp,
-        ep=spread.ep,
-        profile="ideal",
-        sequences=_AT_ONCE,
-    )
-    deployed = deploy(_model("Mixtral"), _system(system, devices, False).spec, how, source)
-    return serve(deployed, Load(source=source)).report.request_rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dse.studies import duplex
+from dse.studies.duplex_serving import saturated_rate, steady_rate
 from dse.studies.duplex_setup import MODELS, SYSTEMS, Case, grid, run_case
 from dse.studies.steady_state import steady_state, steady_steps
 from dse.studies.study import study_text
@@ -89,3 +90,9 @@ def test_the_study_says_what_it_missed() -> None:
     assert len(judged) - len(missed) >= 12
     assert all("Bank-PIM" in what or "GLaM" in what for what in missed), missed
     assert "missed (20 %)" in study_text(study)
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_requests_one_by_one_saturate_a_little_below_the_steady_state(published: bool) -> None:
+    """The loop keeps no batch full all the time, and takes the very steps of the steady state."""
+    assert 0.90 * steady_rate("GPU", published) < saturated_rate("GPU", published) < steady_rate("GPU", published)
