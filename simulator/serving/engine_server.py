@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import replace
 
 from hwmodels.coefficients import load_coefficients
@@ -21,25 +22,44 @@ from workloads.routing_draws import rank_spread
 from workloads.step import Step
 from workloads.transformer.build import stage_layers
 
-__all__ = ["engine_cost", "engine_server", "kv_room_B", "page_B", "uneven_cost"]
+__all__ = ["EngineCost", "engine_cost", "engine_server", "kv_room_B", "page_B", "uneven_cost"]
 
 _WHOLE_DEVICE_B = 1e30
 _LEAST_SURGE = 0.1  # tiles make time a staircase over load: its slope is taken over no less than this to either side
 _HOST_SHARE = 0.5  # of host memory that is given to the cache where it is used
 
 
-def engine_cost(setup: Setup, system: System) -> StepCost:
-    """Return what a step costs by the engine: seconds until the same sequences can take their next one, and joules.
+class EngineCost:
+    """What a step costs by the engine: seconds until the same sequences can take their next one, and joules.
 
-    Host time per step is the server's business and left out here.
+    Host time per step is the server's business and left out here. Steps that were asked for before are not run again.
     """
-    profile = setup.profile.model_copy(update={"host_step_s": 0.0})
 
-    def cost(step: Step) -> tuple[float, float]:
-        result = run_step(setup.model, step, setup.precision, system, profile, setup.parallel, setup.routing)
-        return result.interval_s, result.total_energy_J
+    def __init__(self, setup: Setup, system: System) -> None:
+        self.setup, self.system = setup, system
+        self._profile = setup.profile.model_copy(update={"host_step_s": 0.0})
+        self._known: dict[Step, tuple[float, float]] = {}
 
-    return cost
+    def __call__(self, step: Step) -> tuple[float, float]:
+        """Return seconds and joules of a step."""
+        if step not in self._known:
+            s = self.setup
+            result = run_step(s.model, step, s.precision, self.system, self._profile, s.parallel, s.routing)
+            self._known[step] = result.interval_s, result.total_energy_J
+        return self._known[step]
+
+
+#: Those used last: points of a sweep differ in how many servers they have of which kind, and share the kinds.
+_COSTS: deque[EngineCost] = deque(maxlen=8)
+
+
+def engine_cost(setup: Setup, system: System) -> EngineCost:
+    """Return what a step costs by the engine, the same for the same setup and system."""
+    for cost in _COSTS:
+        if cost.setup == setup and cost.system == system:
+            return cost
+    _COSTS.append(EngineCost(setup, system))
+    return _COSTS[-1]
 
 
 def uneven_cost(setup: Setup, system: System) -> UnevenCost | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 import pytest
 
-from simulator.serving import layout
+from hwmodels.system import build_system
+from simulator.api.simulate import prepare as prepare_setup
+from simulator.serving import engine_server, layout
 from simulator.serving import run as run_module
 from simulator.serving.arrivals import Stream
 from simulator.serving.capacity import find_capacity
@@ -269,3 +273,20 @@ def test_quantiles_of_many_stay_close_to_exact() -> None:
     exact = np.quantile(values, [0.01, 0.5, 0.9, 0.99])
     assert quantiles.at(0.01, 0.5, 0.9, 0.99) == pytest.approx(exact, rel=0.005)
     assert quantiles.mean == pytest.approx(values.mean())
+
+
+def test_a_step_is_costed_once_for_the_same_setup_and_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    run_step = engine_server.run_step
+    monkeypatch.setattr(engine_server, "run_step", lambda *given: (runs.append(given), run_step(*given))[1])
+    monkeypatch.setattr(engine_server, "_COSTS", deque(maxlen=2))
+    step = Step.of((4, 1, 300))
+    costs = {}
+    for hardware, options in (("h200", {}), ("h200", {}), ("h200", {"tp": 1}), ("h200", {"kv": "fp8"}), ("h100", {})):
+        setup, spec = prepare_setup("qwen3-0.6b", f"{hardware}x2", **options)
+        cost = engine_server.engine_cost(setup, build_system(spec))
+        costs[hardware, *options] = cost(step)
+    assert len(runs) == len(costs) == len(set(costs.values())) == 4
+    setup, spec = prepare_setup("qwen3-0.6b", "h100x2")
+    assert engine_server.engine_cost(setup, build_system(spec, "roofline"))(step)[0] < costs["h100",][0]
+    assert len(engine_server._COSTS) == 2
