@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from simulator.core.errors import InputError, UnknownNameError
@@ -177,6 +178,7 @@ def format_names() -> list[str]:
     return list(_FORMATS)
 
 
+@lru_cache(256)
 def load_format(name: str) -> NumberFormat:
     """Return the format called ``name``: a bundled one, or one composed as ``base[-g64][-s16][-z4][-o0.5%]``.
 

@@ -40,7 +40,7 @@ from hwmodels.gpu.vector import (
     vector_kernel,
 )
 from workloads.formats import compute_format
-from workloads.operators import Attention, Gather, Gemm, GroupedGemm, KvWrite, Operator, Role, Vector
+from workloads.operators import Attention, Gather, Gemm, GroupedGemm, KvWrite, Operator, Role, Tensor, Vector
 
 __all__ = [
     "GemmWork",
@@ -132,16 +132,18 @@ def analytic_time(operator: Operator, model: GpuModel) -> KernelTime:
 
 
 def _read_write_B(operator: Operator) -> tuple[float, float]:
-    read_B = sum(t.size_B for t in operator.tensors if not t.role.is_write)
-    write_B = sum(t.size_B for t in operator.tensors if t.role.is_write)
+    tensors = operator.tensors
+    read_B = sum(t.size_B for t in tensors if not t.role.is_write)
+    write_B = sum(t.size_B for t in tensors if t.role.is_write)
     return read_B, write_B
 
 
 def gemm_work(operator: Gemm) -> GemmWork:
     """Reduce a product to numbers; bytes follow from what the kernel touches, so that fused neighbours change them."""
-    weights_B = _role_B(operator, Role.WEIGHT, Role.SCALES)
-    input_B = _role_B(operator, Role.INPUT, Role.METADATA)
-    output_B = _role_B(operator, Role.OUTPUT, Role.KV_WRITE)
+    tensors = operator.tensors
+    weights_B = _role_B(tensors, Role.WEIGHT, Role.SCALES)
+    input_B = _role_B(tensors, Role.INPUT, Role.METADATA)
+    output_B = _role_B(tensors, Role.OUTPUT, Role.KV_WRITE)
     outputs = operator.batch * operator.m * operator.n
     on_cores = CORE_PRODUCT_OP if operator.on_cores else 0.0
     return GemmWork(
@@ -169,12 +171,13 @@ def format_code(mma: str, model: GpuModel) -> int:
     return _GEMM_FORMATS.get(model.compute_format(mma), F16)
 
 
-def _role_B(operator: Operator, *roles: Role) -> float:
-    return sum(t.size_B for t in operator.tensors if t.role in roles)
+def _role_B(tensors: Sequence[Tensor], *roles: Role) -> float:
+    return sum(t.size_B for t in tensors if t.role in roles)
 
 
 def grouped_work(operator: GroupedGemm, c: GemmCoefficients) -> GroupedWork:
     """Reduce the products of a layer's experts to numbers."""
+    tensors = operator.tensors
     rows, active = operator.load.rows, max(operator.load.active, 1e-9)
     return GroupedWork(
         rows=rows,
@@ -182,9 +185,9 @@ def grouped_work(operator: GroupedGemm, c: GemmCoefficients) -> GroupedWork:
         most_rows=operator.load.max_tokens,
         n=operator.n,
         k=operator.k,
-        a_B=_role_B(operator, Role.INPUT, Role.METADATA) / max(rows * operator.k, 1e-9),
-        b_B=_role_B(operator, Role.WEIGHT, Role.SCALES) / (active * operator.n * operator.k),
-        c_B=_role_B(operator, Role.OUTPUT) / max(rows * operator.n, 1e-9),
+        a_B=_role_B(tensors, Role.INPUT, Role.METADATA) / max(rows * operator.k, 1e-9),
+        b_B=_role_B(tensors, Role.WEIGHT, Role.SCALES) / (active * operator.n * operator.k),
+        c_B=_role_B(tensors, Role.OUTPUT) / max(rows * operator.n, 1e-9),
         unpack_op=compute_format(operator.activations, operator.weights).weight_unpack_op
         + SLOT_FLOP * operator.fused_ops / (active * operator.n * operator.k * c.unpack_cost),
     )
@@ -213,7 +216,7 @@ def attention_shapes(operator: Attention, model: GpuModel, backend: int) -> list
             window=float(operator.window or 0),
             q_B=operator.activations.bits / 8.0,
             kv_B=operator.kv.total_B(operator.kv_elements) / max(operator.kv_elements, 1.0),
-            out_B=_role_B(operator, Role.OUTPUT) / max(operator.queries * operator.heads * operator.v_dim, 1),
+            out_B=_role_B(operator.tensors, Role.OUTPUT) / max(operator.queries * operator.heads * operator.v_dim, 1),
             unpack_op=operator.unpack_op,
             kv_shared=int(operator.shared_kv),
             mma_flop_per_clock=model.mma_rate(operator.activations.mma),

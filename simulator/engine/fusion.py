@@ -36,6 +36,8 @@ def fuse_block(block: Block, groups: Sequence[Iterable[str]]) -> Block:
     operators: list[Operator] = list(block.operators)
     for group in groups:
         names = set(group)
+        if sum(operator.name in names for operator in operators) < 2:
+            continue
         fused: list[Operator] = []
         run: list[Operator] = []
         for position, operator in enumerate([*operators, None]):
@@ -84,13 +86,14 @@ def _external(run: Sequence[Operator], later: Sequence[Operator], carries: froze
     writes: dict[tuple[str, Role], Tensor] = {}
     inside: set[str] = set()
     for operator in run:
-        for tensor in operator.tensors:
+        tensors = operator.tensors
+        for tensor in tensors:
             if tensor.role.is_write or (tensor.role is not Role.KV_READ and _held(tensor, inside)):
                 continue
             key = (tensor.value, tensor.role)
             if key not in reads or reads[key].size_B < tensor.size_B:
                 reads[key] = tensor
-        for tensor in operator.tensors:
+        for tensor in tensors:
             if tensor.role.is_write:
                 inside.add(tensor.value)
                 writes[tensor.value, tensor.role] = tensor
@@ -107,15 +110,19 @@ def _held(tensor: Tensor, inside: set[str]) -> bool:
 
 def _needed(tensor: Tensor, later: Sequence[Operator], carries: frozenset[str]) -> bool:
     """Whether somebody reads a value before it is written anew, or it outlives the block."""
+    written = (tensor.value, tensor.base)
     for operator in later:
+        again = False
         for other in operator.tensors:
-            if not other.role.is_write and _overlap(tensor, other):
+            if other.role.is_write:
+                again = again or other.value in written
+            elif _overlap(tensor, other):
                 return True
-        if any(t.role.is_write and t.value in (tensor.value, tensor.base) for t in operator.tensors):
+        if again:
             return False
     return tensor.base in carries
 
 
 def _overlap(one: Tensor, other: Tensor) -> bool:
     """Whether two operands share memory: the same value, or one is a part of the other."""
-    return one.base == other.base and (one.value == other.value or one.base in (one.value, other.value))
+    return one.value == other.value or (one.base == other.base and one.base in (one.value, other.value))

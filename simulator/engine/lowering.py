@@ -64,6 +64,8 @@ def _small_count(block: Block, profile: Profile, moe: bool) -> int:
 
 
 def _insert(operators: list[Operator], insertions: tuple[Insertion, ...]) -> list[Operator]:
+    if not insertions:
+        return operators
     result: list[Operator] = []
     for operator in operators:
         result.append(operator)

@@ -21,10 +21,10 @@ class Role(StrEnum):
     SCALES = "scales"
     METADATA = "metadata"
 
-    @property
-    def is_write(self) -> bool:
-        """Whether the bytes leave the operator."""
-        return self in (Role.OUTPUT, Role.KV_WRITE)
+    is_write: bool  # whether the bytes leave the operator
+
+    def __init__(self, value: str) -> None:
+        self.is_write = value in ("output", "kv_write")
 
 
 @dataclass(frozen=True, slots=True)
