@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from simulator.serving.capacity import Seen
     from simulator.serving.cluster import Fault, Speculation
+    from simulator.serving.report import ServeReport
     from simulator.serving.serve import Deployed, Deployment, Load, Served
 
 __all__ = ["add_arguments", "run"]
@@ -195,24 +197,29 @@ def _check_search(arguments: argparse.Namespace) -> None:
 
 def _find_capacity(arguments: argparse.Namespace, deployed: Deployed, load: Load) -> int:
     """Search and print; 1 where no rate holds."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from simulator.serving.capacity import find_capacity
-    from simulator.serving.serve import serve
+    from simulator.serving.serve import try_rate
     from simulator.serving.text import capacity_text
 
-    points = []
+    reports: list[tuple[float, ServeReport]] = []
 
-    def good_share(rate: float) -> tuple[float, int]:
-        report = serve(deployed, load_of(arguments, rate)).report
-        points.append((rate, report))
-        return report.good_share, report.requests["arrived"]
+    with ProgressLine() as tell:
 
-    capacity = find_capacity(good_share, load.slo.share, start=arguments.rate)
+        def good_share(rate: float) -> Seen:
+            asked = replace(load, source=load_of(arguments, rate).source)
+            most = reports[0][1].requests["arrived"] if reports and arguments.plot is None else None
+            seen, report = try_rate(deployed, asked, most, lambda line: tell(f"{rate:.4g} requests/s: {line}"))
+            if report is not None:
+                reports.append((rate, report))
+            return seen
+
+        capacity = find_capacity(good_share, load.slo.share, start=arguments.rate)
     if arguments.plot is not None:
         from dse.plots.serving import save_rates
 
-        save_rates(sorted(points, key=lambda point: point[0]), arguments.plot)
+        save_rates(sorted(reports, key=lambda point: point[0]), arguments.plot)
     if arguments.json:
         document = {"schema": "ridgeline/capacity/v1", **asdict(capacity), "share": load.slo.share}
         if document["high"] == float("inf"):

@@ -5,13 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from simulator.core.errors import InputError
 
-__all__ = ["Capacity", "find_capacity", "wilson_interval"]
+__all__ = ["Capacity", "Seen", "find_capacity", "is_hopeless", "wilson_interval"]
 
 _Z95 = 1.959964  # normal quantile of 97.5 %
 _DOUBLINGS = 40
+
+
+class Seen(NamedTuple):
+    """What was seen at a rate."""
+
+    good_share: float
+    requests: int
+    whole: bool = True  # False: given up before the end, where the share would have been this at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +28,9 @@ class Trial:
     """One rate tried."""
 
     rate: float
-    good_share: float
+    good_share: float  # at most, where it was given up
     requests: int
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +72,23 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
+def is_hopeless(bad: int, requests: int, share: float) -> bool:
+    """Whether so many bad requests show with 95 % confidence that ``share`` is not met, were all others good.
+
+    Examples
+    --------
+    >>> is_hopeless(1000, 10_000, 0.9), is_hopeless(1100, 10_000, 0.9)
+    (False, True)
+    """
+    return wilson_interval(1.0 - bad / requests, requests)[1] < share
+
+
 def find_capacity(
-    good_share: Callable[[float], tuple[float, int]], share: float, *, start: float = 1.0, precision: float = 0.02
+    good_share: Callable[[float], Seen | tuple[float, int]],
+    share: float,
+    *,
+    start: float = 1.0,
+    precision: float = 0.02,
 ) -> Capacity:
     """Search the highest rate at which at least ``share`` of the requests are good.
 
@@ -71,7 +96,7 @@ def find_capacity(
     ----------
     good_share
         Runs at a rate and returns the share of good requests and their number; with common random numbers two rates
-        differ by the load alone.
+        differ by the load alone. It may give up a rate that :func:`is_hopeless`.
     share
         What is asked for.
     start
@@ -84,9 +109,8 @@ def find_capacity(
     trials: dict[float, Trial] = {}
 
     def holds(rate: float) -> bool:
-        got, requests = good_share(rate)
-        trials[rate] = Trial(rate, got, requests)
-        return got >= share
+        trials[rate] = trial = Trial(rate, *Seen(*good_share(rate)))
+        return trial.good_share >= share
 
     low, high = start, start
     if holds(start):

@@ -13,6 +13,7 @@ from simulator.api.phases import Setup
 from simulator.api.simulate import prepare as prepare_setup
 from simulator.core.errors import InputError
 from simulator.core.provenance import provenance
+from simulator.serving.capacity import Seen, is_hopeless
 from simulator.serving.cluster import Cluster, Fault, Pool, Role, Server, Speculation
 from simulator.serving.engine_server import engine_cost, engine_server
 from simulator.serving.report import ServeReport, build_report
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Deployed", "Deployment", "Load", "Served", "deploy", "report_of", "serve"]
+__all__ = ["Deployed", "Deployment", "Load", "Served", "deploy", "report_of", "serve", "try_rate"]
 
 _MOST_INSIDE = 1_000_000  # conversations of a closed loop, as many as tables and queues are sure to hold
 
@@ -290,6 +291,47 @@ def serve(
         on_finished=finished,
     )
     return report_of(deployed, load, run, tally, command)
+
+
+class _Hopeless(Exception):
+    """So many requests were bad that a run need not go on."""
+
+
+def try_rate(
+    deployed: Deployed, load: Load, requests: int | None, tell: Callable[[str], None] = lambda line: None
+) -> tuple[Seen, ServeReport | None]:
+    """Serve a load for the share of good requests; give up where it cannot be what the objectives ask for.
+
+    Parameters
+    ----------
+    deployed, load
+        As of :func:`serve`.
+    requests
+        How many there will be; None: never give up.
+    tell
+        Called with a line now and then.
+
+    Returns
+    -------
+    Seen, ServeReport
+        The share of good requests; the report, None of a run that was given up.
+    """
+    so_far, done = Tally(load.slo), 0
+
+    def finished(rows: NDArray[np.float64]) -> None:
+        nonlocal done
+        so_far.add(rows)
+        done += len(rows)
+        tell(f"{done:,} requests done, {so_far.good / done:.1%} good")
+        if requests is not None and is_hopeless(done - so_far.good, requests, load.slo.share):
+            raise _Hopeless
+
+    try:
+        report = serve(deployed, load, on_finished=finished).report
+    except _Hopeless:
+        assert requests is not None
+        return Seen(1.0 - (done - so_far.good) / requests, requests, whole=False), None
+    return Seen(report.good_share, report.requests["arrived"]), report
 
 
 def report_of(deployed: Deployed, load: Load, run: ClusterRun, tally: Tally, command: Sequence[str]) -> Served:

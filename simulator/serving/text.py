@@ -96,7 +96,10 @@ def _foot(report: ServeReport) -> Iterator[str]:
 def capacity_text(capacity: Capacity, share: float) -> str:
     """Return the capacity with its interval and what was tried."""
     lines = [f"{'requests/s':>12}{'good':>9}{'requests':>11}"]
-    lines += [f"{t.rate:>12.4g}{t.good_share:>9.1%}{t.requests:>11,}" for t in capacity.trials]
+    lines += [
+        f"{t.rate:>12.4g}{t.good_share:>9.1%}{t.requests:>11,}{'' if t.whole else '  at most: given up before the end'}"
+        for t in capacity.trials
+    ]
     lines.append(
         f"capacity        {capacity.rate:.4g} requests/s hold the SLO for {share:.0%}; with 95 % confidence between "
         f"{capacity.low:.4g} and {capacity.high:.4g}"
