@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from simulator.serving.kernel_cost import both, on_server, padded, part, place
-from simulator.serving.kernel_finish import account, gap_bin
+from simulator.serving.kernel_finish import account, account_in, gap_bin, gap_range
 from simulator.serving.kernel_memory import take
+from simulator.serving.kernel_series import bin_of
 from simulator.serving.layout import (
     BATCH_AT,
     BATCH_SIZE,
+    BIN_S,
     BUSY,
     CAPACITY,
     CONCURRENCY,
@@ -43,6 +45,8 @@ from simulator.serving.layout import (
     SENT_NEXT,
     SEQUENCE_STEPS,
     SEQUENCES,
+    SERIES_AT,
+    SERIES_SIZE,
     SERVER_COUNT,
     SERVER_SIZE,
     SERVERS_AT,
@@ -151,19 +155,31 @@ def run_ahead(n: Integers, y: Floats, server: int, apart: bool, before: float) -
     size = padded(n, y, t, count)
     batch_at, batch = place(y, t + n[t + BATCH_AT], n[t + BATCH_SIZE], float(size))
     axis, column, left, right = t + n[t + CONTEXT_AT], 0, 0.0, 0.0
-    done = alike = coarse = 0
+    done = alike = coarse = fine = bin = 0
+    shortest = longest = bin_start = bin_end = 0.0
     grown = grow(n, y, server, 0, started)  # what the running step needs is there
     while done < steps and y[server + NEXT_AT] < before:
         now = y[server + NEXT_AT]
-        fine = gap_bin(now - y[server + STARTED])
+        start = y[server + STARTED]
+        gap = now - start
+        if not shortest < gap < longest:
+            fine = gap_bin(gap)
+            shortest, longest = gap_range(fine)
+            if fine // (FINE_PER_OCTAVE // GAP_PER_OCTAVE) != coarse:
+                count_gaps(n, y, server, coarse, alike)
+                alike, coarse = 0, fine // (FINE_PER_OCTAVE // GAP_PER_OCTAVE)
         n[n[GAPS_AT] + fine] += count
-        if fine // (FINE_PER_OCTAVE // GAP_PER_OCTAVE) != coarse:
-            count_gaps(n, y, server, coarse, alike)
-            alike, coarse = 0, fine // (FINE_PER_OCTAVE // GAP_PER_OCTAVE)
         alike += 1
         done += 1
         n[server + STEPS] += 1
-        account(n, y, server, now, count, 0, count, n[server + CAPACITY] - n[server + FREE] - n[server + EVICTABLE])
+        blocks = n[server + CAPACITY] - n[server + FREE] - n[server + EVICTABLE]
+        if bin_start <= start and now < bin_end:
+            account_in(n, y, server, bin, now, count, 0, count, blocks)
+        else:
+            account(n, y, server, now, count, 0, count, blocks)
+            bin = bin_of(n, y, now)
+            bin_start = (bin - n[SERIES_AT]) // SERIES_SIZE * y[BIN_S]
+            bin_end = bin_start + y[BIN_S]
         if done >= grown:
             more = grow(n, y, server, done, now)
             if more == 0:  # somebody has to go: planned as ever

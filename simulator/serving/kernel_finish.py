@@ -109,7 +109,7 @@ from simulator.serving.layout import (
     Integers,
 )
 
-__all__ = ["complete", "gap_bin", "idle_until", "write_row"]
+__all__ = ["account", "account_in", "complete", "gap_bin", "gap_range", "idle_until", "write_row"]
 
 
 @part
@@ -119,6 +119,15 @@ def gap_bin(gap_s: float) -> int:
         return 0
     most = GAP_BINS * FINE_PER_OCTAVE // GAP_PER_OCTAVE - 1
     return min(int(math.log2(gap_s / GAP_LEAST_S) * FINE_PER_OCTAVE), most)
+
+
+@part
+def gap_range(fine: int) -> tuple[float, float]:
+    """Return gaps between which all fall into a fine bin, its edges but for what rounding may do; none of the last."""
+    if fine >= GAP_BINS * FINE_PER_OCTAVE // GAP_PER_OCTAVE - 1:
+        return 0.0, 0.0
+    low = GAP_LEAST_S * math.pow(2.0, fine / FINE_PER_OCTAVE)
+    return low * (1.0 + 1e-12), low * (math.pow(2.0, 1.0 / FINE_PER_OCTAVE) - 1e-12)
 
 
 @part
@@ -278,27 +287,40 @@ def account(
 ) -> None:
     """Add a step to the server's totals and to the series over time."""
     start = y[server + STARTED]
-    taken = now - start
     idle_until(n, y, server, start)
+    row = bin_of(n, y, now)
+    if bin_of(n, y, start) == row:
+        account_in(n, y, server, row, now, sequences, prompt, made, blocks)
+        return
+    taken = now - start
     y[server + BUSY_S] += taken
     y[server + ENERGY] += y[server + STEP_J]
     y[server + IDLE_SINCE] = now
-    waiting = n[server + WAITING]
-    row = bin_of(n, y, now)
     y[row + S_MADE] += made
     y[row + S_PROMPT] += prompt
-    if bin_of(n, y, start) == row:
-        y[row + S_ENERGY] += y[server + STEP_J]
-        y[row + S_BUSY] += taken
-        y[row + S_RUNNING] += sequences * taken
-        y[row + S_WAITING] += waiting * taken
-        y[row + S_BLOCKS] += blocks * taken
-        return
     spread(n, y, S_ENERGY, start, now, y[server + STEP_J])
     spread(n, y, S_BUSY, start, now, taken)
     spread(n, y, S_RUNNING, start, now, sequences * taken)
-    spread(n, y, S_WAITING, start, now, waiting * taken)
+    spread(n, y, S_WAITING, start, now, n[server + WAITING] * taken)
     spread(n, y, S_BLOCKS, start, now, blocks * taken)
+
+
+@part
+def account_in(
+    n: Integers, y: Floats, server: int, row: int, now: float, sequences: int, prompt: int, made: int, blocks: int
+) -> None:
+    """Add a step that lies in one bin of the series, at ``row``, to the server's totals and to the bin."""
+    taken = now - y[server + STARTED]
+    y[server + BUSY_S] += taken
+    y[server + ENERGY] += y[server + STEP_J]
+    y[server + IDLE_SINCE] = now
+    y[row + S_MADE] += made
+    y[row + S_PROMPT] += prompt
+    y[row + S_ENERGY] += y[server + STEP_J]
+    y[row + S_BUSY] += taken
+    y[row + S_RUNNING] += sequences * taken
+    y[row + S_WAITING] += n[server + WAITING] * taken
+    y[row + S_BLOCKS] += blocks * taken
 
 
 @part
