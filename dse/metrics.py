@@ -83,7 +83,8 @@ SERVING: Mapping[str, ServingMetric] = {
     "energy_per_token_J": ServingMetric("per output token", lambda r: r.energy_per_token_J),
     "power_W": ServingMetric("mean, all servers", lambda r: r.average_W),
     "peak_W": ServingMetric("the highest mean of a short time", lambda r: r.peak_W),
-    "hourly_USD": ServingMetric("of devices, and electricity", lambda r: r.hourly_USD),
+    "limit_W": ServingMetric("power limits of all devices", lambda r: r.limit_W),
+    "hourly_USD": ServingMetric("of all devices, written off; without electricity", lambda r: r.hourly_USD),
     "cost_per_million_USD": ServingMetric("a million output tokens", lambda r: r.cost_per_million_USD),
 }
 

@@ -170,6 +170,17 @@ class SystemSpec(SpecRecord):
         return self.nodes * node
 
     @property
+    def limit_W(self) -> float | None:
+        """Power limits of all devices together, hosts left out; None where a device has none."""
+        total = 0.0
+        for unit in self.units:
+            power = getattr(unit.device, "power", None)
+            if power is None:
+                return None
+            total += unit.count * power.limit_W
+        return self.nodes * total
+
+    @property
     def link(self) -> LinkSpec:
         """The link between the devices of a node."""
         return self.device.link

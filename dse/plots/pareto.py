@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 __all__ = ["Objective", "plot_front", "plot_projections"]
 
 _CLOUD = 4000  # points of the cloud that are drawn; more only darken it
 _KNEE_SIZE = 90.0
-_LABEL_SIZE = 6.0
+_LABEL_SIZE = 5.0
+_KNEE_RADIUS = 5.0  # points
 _INSIDE = 4  # fronts whose legend has room inside the axes
 
 
@@ -101,8 +103,20 @@ def plot_front(
         axes.figure.draw_without_rendering()  # type: ignore[union-attr]
         labels = [Label(text, float(xs[i]), float(ys[i])) for i, text in names.items()]
         legend = axes.get_legend()
-        place_labels(axes, labels, [legend.get_window_extent()] if legend else [], [], _LABEL_SIZE)
+        taken = [legend.get_window_extent()] if legend else []
+        if knee is not None:
+            taken.append(_around(axes, float(xs[knee]), float(ys[knee])))
+        place_labels(axes, labels, taken, [], _LABEL_SIZE)
     return axes
+
+
+def _around(axes: Axes, x: float, y: float) -> Bbox:
+    """Return the region of the knee's marker in display coordinates."""
+    from matplotlib.transforms import Bbox
+
+    at_x, at_y = axes.transData.transform((x, y))
+    radius = _KNEE_RADIUS * axes.figure.dpi / 72.0
+    return Bbox.from_extents(at_x - radius, at_y - radius, at_x + radius, at_y + radius)
 
 
 def plot_projections(

@@ -24,10 +24,19 @@ __all__ = ["Scale", "draw_curves", "draw_map", "draw_pareto", "draw_projections"
 
 _MOST_SERIES = 10
 _PANEL = 2.35  # inches
-_NAMES = {"ttft": "TTFT", "tpot": "TPOT"}
+_WORDS = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "end to end"}
+_NAMES = {
+    "limit": "power limit",
+    "hourly": "price of an hour",
+    "cost_per_million": "price of a million tokens",
+}
+_FEW, _SHORT = 12, 28  # designs of a front that are named, and characters of a name
 _THROUGHPUT = {
     "tokens_per_s": "throughput (tokens/s)",
     "tokens_per_s_per_device": "throughput (tokens/s per device)",
+    "output_tokens_per_s": "throughput (tokens/s)",
+    "request_rate": "throughput (requests/s)",
+    "goodput": "goodput (requests/s)",
 }
 
 
@@ -47,7 +56,7 @@ def scale_of(result: SweepResult, column: str) -> Scale:
         return Scale(_THROUGHPUT.get(column, words), 1.0)
     if column in result.metrics:  # the last word is the unit
         name = column.rpartition("_")[0]
-        words = _NAMES.get(name, name.replace("_", " "))
+        words = _NAMES.get(name) or " ".join(_WORDS.get(word, word) for word in name.split("_"))
     values = result.points[column]
     largest = float(np.nanmax(np.abs(values))) if len(values) else 1.0
     what = DIMENSIONS[dimension]
@@ -84,8 +93,28 @@ def draw_pareto(result: SweepResult, x: str | None = None, y: str | None = None)
     place = None if knee is None else int(np.flatnonzero(np.flatnonzero(kept) == knee)[0])
     shown = {name: column[kept] for name, column in columns.items()}
     fronts = {condition: mask[kept] for condition, mask in result.conditions(front).items()}
-    plot_front(figure.add_subplot(), shown, objectives[0], objectives[1], fronts, place)
+    named = _names(result, front) if len(fronts) == 1 else {}
+    positions = np.cumsum(kept) - 1
+    labels = {int(positions[index]): name for index, name in named.items()}
+    plot_front(figure.add_subplot(), shown, objectives[0], objectives[1], fronts, place, labels)
     return Drawn(figure, _rows(result, front, (first.metric, second.metric), knee))
+
+
+def _names(result: SweepResult, front: NDArray[np.bool_]) -> dict[int, str]:
+    """Return what to call the designs of a small front: the values of their axes, or the number of the point."""
+    chosen = np.flatnonzero(front)
+    if len(chosen) > _FEW:
+        return {}
+    axes = [path for axis in result.space.axes if len(axis) > 1 for path in axis.paths]
+    names = {}
+    for index in chosen:
+        values = " ".join(_written(result.points[path][index]) for path in axes)
+        names[int(index)] = values if len(values) <= _SHORT else f"point {result.points['index'][index]}"
+    return names
+
+
+def _written(value: object) -> str:
+    return format(value, ".4g") if isinstance(value, float) else str(value)
 
 
 def draw_projections(result: SweepResult) -> Drawn:

@@ -62,7 +62,7 @@ def load_space(name_or_path: str | Path, beside: Path | None = None) -> Space:
     derived = _derived(root, spec, axes, known, [(model, hardware)], problems)
     known |= {item.path for item in derived}
     serve = None if spec.base.serve is None else spec.base.serve.model_dump(by_alias=False)
-    _check_serving(serve is not None, axes, run, root, problems)
+    _check_serving(serve, axes, run, root, problems)
     given = METRICS if serve is None else SERVING
     metrics = _metrics(root, spec, known, given, problems)
     named = [*given, *metrics]
@@ -167,15 +167,20 @@ def _check_paths(
 
 
 def _check_serving(
-    serving: bool, axes: list[Axis], run: Mapping[str, Any], root: Node, problems: SpaceProblems
+    serve: Mapping[str, Any] | None, axes: list[Axis], run: Mapping[str, Any], root: Node, problems: SpaceProblems
 ) -> None:
     """Refuse what has no meaning: a batch where requests come by themselves, requests where there is one batch."""
     varied = {path: axis for axis in axes for path in axis.paths}
-    if not serving:
+    if serve is None:
         for path, axis in varied.items():
             if path.startswith("serve."):
                 problems.add(axis.place, f"axes.{path}", "there are no servers: say base.serve, with a rate at least")
         return
+    if serve["find_capacity"] and serve["slo"] is None and "serve.slo" not in varied:
+        place = root.at(("base", "serve", "find_capacity")).place
+        problems.add(
+            place, "base.serve.find_capacity", "the highest rate that keeps what? say serve.slo: ttft=1s,tpot=50ms"
+        )
     for key in run:
         if key not in RUN_WHEN_SERVING:
             problems.add(root.at(("base", "run", key)).place, f"base.run.{key}", "requests decide it when serving")

@@ -42,6 +42,7 @@ class ServeSpec(SpecRecord):
     """Requests that come one by one and the servers that answer them, as ``ridgeline serve`` has them."""
 
     rate: Annotated[float, Field(gt=0)]  # requests per second
+    find_capacity: bool = False  # each design at the highest rate that keeps its SLO, searched from ``rate`` on
     requests: Degree = 500
     lengths: str = "1024:128"
     burstiness: Annotated[float, Field(ge=0)] = 1.0

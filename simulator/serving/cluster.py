@@ -126,7 +126,8 @@ class Server:
     queue_limit: int | None = None
     idle_W: float = 0.0
     devices: int = 1
-    price_USD: float | None = None  # of the devices together
+    limit_W: float | None = None  # of the devices together, what a site must provide for them
+    price_USD: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("blocks", 1), ("page_tokens", 1), ("sequences", 1), ("budget", 1), ("host_blocks", 0)):

@@ -208,7 +208,8 @@ def engine_server(
         speculation=speculation,
         idle_W=system.idle_W * parallel.devices,
         devices=parallel.devices,
-        price_USD=_price_USD(system.spec, parallel.devices),
+        limit_W=_share(system.spec.limit_W, system.spec, parallel.devices),
+        price_USD=_share(system.spec.price_USD, system.spec, parallel.devices),
     )
 
 
@@ -247,7 +248,6 @@ def _host_blocks(spec: SystemSpec, one_B: float, devices: int) -> int:
     return int(spec.host.capacity_B * _HOST_SHARE * min(share, 1.0) / (one_B * devices))
 
 
-def _price_USD(spec: SystemSpec, devices: int) -> float | None:
-    """Return the price of the devices in use, the host's included by their share of it."""
-    price = spec.price_USD
-    return None if price is None else price * devices / spec.ranks
+def _share(total: float | None, spec: SystemSpec, devices: int) -> float | None:
+    """Return what the devices in use have of a system's total, the host's included by their share of it."""
+    return None if total is None else total * devices / spec.ranks

@@ -50,7 +50,8 @@ class ServeReport:
     average_W: float
     peak_W: float  # the highest mean of a bin of the series
     cost_USD: float | None  # None where a device has no price
-    hourly_USD: float | None
+    hourly_USD: float | None  # devices written off, without electricity
+    limit_W: float | None  # power limits of all devices; None where one has none
     servers: tuple[Mapping[str, float], ...]
     series: Mapping[str, tuple[float, ...]]  # over time, by bin
     bin_s: float
@@ -98,6 +99,7 @@ class ServeReport:
                 "total_J": self.energy_J,
                 "per_output_token_J": self.energy_per_token_J,
                 "average_W": self.average_W,
+                "limit_W": self.limit_W,
                 "peak_W": self.peak_W,
             },
             "cost": {
@@ -125,6 +127,7 @@ def build_report(
     span_s = max(run.end_s - start_s, 1e-12)
     energy_J = float(run.amounts[:, layout.ENERGY].sum())
     prices = [server.price_USD for server, _ in run.prepared.cluster.servers]
+    limits_W = [server.limit_W for server, _ in run.prepared.cluster.servers]
     hourly = None
     if all(price is not None for price in prices):
         hourly = COSTS.hourly_USD(sum(price for price in prices if price is not None))
@@ -157,6 +160,7 @@ def build_report(
         peak_W=max(series["power_W"], default=0.0),
         cost_USD=None if hourly is None else hourly * run.end_s / 3600.0 + COSTS.energy_USD(energy_J),
         hourly_USD=hourly,
+        limit_W=None if any(limit is None for limit in limits_W) else sum(limit or 0.0 for limit in limits_W),
         servers=tuple(_server(run, row) for row in range(run.counts.shape[0])),
         series=series,
         bin_s=run.bin_s,

@@ -114,7 +114,7 @@ def test_ready_made_spaces_at_reduced_size(name: str, tmp_path: Path, capsys: py
             "--explorer",
             "grid",
             "--limit",
-            "2" if name == "prefill-decode" else "6",
+            "2" if name in ("prefill-decode", "equal-budget") else "6",
             "--keep",
             "all",
             "--out",

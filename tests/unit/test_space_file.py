@@ -267,12 +267,25 @@ def test_servers_are_asked_for_by_serve(tmp_path: Path) -> None:
         ("serve.rate: [5", "serve.rait: [5", "no such field (did you mean rate?)"),
         ("ttft_p99_s: min", "ttft_s: min", "no metric is called 'ttft_s'"),
         ("rate: 5,", "rate: -5,", "greater than 0"),
+        ("{rate: 5,", "{find_capacity: true, rate: 5,", "say serve.slo"),
+        ("tpot_p99_s, at_most: 50 ms", "limit_W, at_most: 700", "write the unit, as in '700 W'"),
         ('  serve: {rate: 5, requests: 20, lengths: "64:8"}\n', "", "there are no servers: say base.serve"),
     ],
 )
 def test_mistakes_about_servers(old: str, new: str, message: str, tmp_path: Path) -> None:
     assert SERVED.count(old) == 1
     assert any(message in line for line in problems(SERVED.replace(old, new), tmp_path))
+
+
+def test_each_design_is_served_at_its_own_highest_rate(tmp_path: Path) -> None:
+    asked = 'rate: 5, find_capacity: true, slo: "e2e=200ms", requests: 6000,'
+    served = SERVED.replace("rate: 5, requests: 20,", asked)
+    space = load(served.replace("  serve.rate: [5, 50]\n", "  serve.replicas: [1, 2]\n"), tmp_path)
+    shard = evaluate_shard(space, np.array([0, 4]))
+    assert shard.metrics["limit_W"].tolist() == [700.0, 1400.0]
+    assert (shard.metrics["good_share"] >= 0.9).all()
+    one, two = shard.metrics["request_rate"]
+    assert 1.6 * one < two < 2.4 * one
 
 
 @pytest.mark.slow
