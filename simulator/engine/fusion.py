@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import cast
+from functools import lru_cache
+from typing import NamedTuple, cast
 
 from workloads.graph import Block
 from workloads.operators import Fusable, Operator, Role, Tensor
@@ -109,20 +110,33 @@ def _held(tensor: Tensor, inside: set[str]) -> bool:
 
 
 def _needed(tensor: Tensor, later: Sequence[Operator], carries: frozenset[str]) -> bool:
-    """Whether somebody reads a value before it is written anew, or it outlives the block."""
-    written = (tensor.value, tensor.base)
+    """Whether somebody reads a value before it is written anew, or it outlives the block.
+
+    A part shares memory with itself and with the whole, the whole with every part.
+    """
+    value, base = tensor.value, tensor.base
     for operator in later:
-        again = False
-        for other in operator.tensors:
-            if other.role.is_write:
-                again = again or other.value in written
-            elif _overlap(tensor, other):
-                return True
-        if again:
+        touched = _touched(operator)
+        if value in touched.read or base in (touched.read_of if value == base else touched.read):
+            return True
+        if value in touched.written or base in touched.written:
             return False
-    return tensor.base in carries
+    return base in carries
 
 
-def _overlap(one: Tensor, other: Tensor) -> bool:
-    """Whether two operands share memory: the same value, or one is a part of the other."""
-    return one.value == other.value or (one.base == other.base and one.base in (one.value, other.value))
+class _Touched(NamedTuple):
+    """Names of values that an operator reads, the wholes that these are of, and those that it writes."""
+
+    read: frozenset[str]
+    read_of: frozenset[str]
+    written: frozenset[str]
+
+
+@lru_cache(4096)
+def _touched(operator: Operator) -> _Touched:
+    reads = [t for t in operator.tensors if not t.role.is_write]
+    return _Touched(
+        frozenset(t.value for t in reads),
+        frozenset(t.base for t in reads),
+        frozenset(t.value for t in operator.tensors if t.role.is_write),
+    )

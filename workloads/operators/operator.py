@@ -70,6 +70,9 @@ class Operator(Protocol):
     def vector_ops(self) -> float:
         """Operations on the ordinary cores: element-wise work, exponentials, unpacking of packed numbers."""
 
+    def __hash__(self) -> int:
+        """Of all it says: what equal operators cost is remembered."""
+
 
 class Fusable(Operator, Protocol):
     """An operator that can take others into its kernel."""
