@@ -73,8 +73,8 @@ def _add_scheduler(parser: argparse.ArgumentParser) -> None:
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
     cluster = parser.add_argument_group("cluster")
     cluster.add_argument("--replicas", type=whole_number, metavar="N", help="servers (as many as the hardware holds)")
-    cluster.add_argument("--prefill", metavar="N[@HARDWARE]", help="servers that only do prompts")
-    cluster.add_argument("--decode", metavar="N[@HARDWARE]", help="servers that only generate")
+    cluster.add_argument("--prefill", metavar="N[@HARDWARE]", help="servers that only do prompts (--set prefill.X=Y)")
+    cluster.add_argument("--decode", metavar="N[@HARDWARE]", help="servers that only generate (--set decode.X=Y)")
     cluster.add_argument("--lend", action="store_true", help="either pool helps the other where that is loaded")
     cluster.add_argument("--overlap-transfer", action="store_true", help="the cache moves while the prompt is computed")
     cluster.add_argument(

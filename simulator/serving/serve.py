@@ -43,6 +43,9 @@ class Deployment:
         Servers that do everything; None: as many as the system holds.
     prefill, decode, prefill_hardware, decode_hardware
         Servers that only do prompts, and only generate: phase splitting; on other hardware, where that is given.
+    overrides
+        Changes of fields, as :func:`simulator.simulate` takes them; ``prefill.`` or ``decode.`` before one keeps it to
+        that pool.
     draw_routing
         Whether the load of the busiest rank of experts is drawn for each step; else it is what ``routing`` expects.
     """
@@ -168,7 +171,7 @@ def deploy(
     """
     if bool(how.prefill) != bool(how.decode) and not how.replicas:
         raise InputError("phase splitting needs servers for prompts and for generation: give --prefill and --decode")
-    setup, spec = _setup(model, hardware, how)
+    setup, spec = _setup(model, hardware, _of_pool(how, "both"))
     server = _server(setup, spec, how, source)
     replicas = how.replicas
     if replicas is None:
@@ -182,9 +185,13 @@ def deploy(
     for count, other, role in wanted:
         if count < 0:
             raise InputError(f"{count} servers for {role}: at least 0")
+        changed = any(text.startswith(f"{role}.") for text in how.overrides)
+        if changed and not count:
+            raise InputError(f"--set {role}. changes servers that there are none of: give --{role}")
         if count:
-            here = (setup, spec) if other is None else _setup(model, other, how)
-            pools.append(Pool(server if other is None else _server(*here, how, source), count, role))
+            same = other is None and not changed
+            here = (setup, spec) if same else _setup(model, other or hardware, _of_pool(how, role))
+            pools.append(Pool(server if same else _server(*here, how, source), count, role))
             specs.append(here[1])
     cluster = Cluster(
         pools=pools,
@@ -195,6 +202,13 @@ def deploy(
         faults=how.faults,
     )
     return Deployed(prepare(cluster, source.longest_tokens, tell), setup, tuple(specs))
+
+
+def _of_pool(how: Deployment, role: Role) -> Deployment:
+    """Return a deployment with what is changed for one pool alone (``prefill.power.limit=350 W``) as changes of all."""
+    others = tuple({"prefill.", "decode."} - {f"{role}."})
+    mine = [text for text in how.overrides if not text.startswith(others)]
+    return replace(how, overrides=[text.removeprefix(f"{role}.") for text in mine])
 
 
 def _setup(

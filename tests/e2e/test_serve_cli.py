@@ -127,6 +127,9 @@ def test_a_server_that_fails_loses_nothing(capsys) -> None:
         ["--rate", "1", "--router", "random"],
         ["--rate", "1", "--prefill", "2"],
         ["--rate", "1", "--prefill", "x"],
+        ["--rate", "1", "--lend"],
+        ["--rate", "1", "--set", "decode.power.limit=350 W"],
+        ["--rate", "1", "--prefill", "1", "--decode", "1", "--set", "decode.power.limits=350 W"],
         ["--rate", "1", "--fault", "1:9:0"],
         ["--rate", "1", "--fault", "soon"],
         ["--rate", "1", "--speculate", "0:0.5"],
@@ -160,3 +163,9 @@ def test_encoders_and_models_that_do_not_fit_are_refused(capsys) -> None:
     assert "encoder" in capsys.readouterr().err
     assert main(["serve", "llama-3-70b", "h100", "--rate", "1"]) == 2
     assert "raise --tp" in capsys.readouterr().err
+
+
+def test_one_pool_alone_is_changed(capsys) -> None:
+    split = ["--prefill", "1", "--decode", "1", "--set", "decode.power.limit=350 W"]
+    assert main(["serve", "qwen3-0.6b", "h200", "--rate", "5", "--requests", "20", *split, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["energy"]["limit_W"] == 700.0 + 350.0
