@@ -135,18 +135,20 @@ def count_gaps(n: Integers, y: Floats, server: int, coarse: int, steps: int) -> 
 
 
 @part
-def run_ahead(n: Integers, y: Floats, server: int, apart: bool, before: float) -> None:
+def run_ahead(n: Integers, y: Floats, server: int, apart: bool, before: float) -> bool:
     """End and start steps of a server that are all alike, as long as they end ``before`` anything else happens.
+
+    Return whether the running step was one of them.
 
     It comes to what ending and planning one step after the other does; requests are only brought up to date at the end.
     """
     if n[INSIDE] < n[CONCURRENCY]:
-        return
+        return False
     if not apart or n[FREE_TURNS] < n[TURNS]:
         before = min(before, next_elsewhere(n, y, server))
     steps = steps_ahead(n, y, server) if y[server + NEXT_AT] < before else 0
     if steps == 0:
-        return
+        return False
     count, started = n[server + RUNNING], y[server + STARTED]
     context = 0.0
     for i in range(count):
@@ -207,3 +209,4 @@ def run_ahead(n: Integers, y: Floats, server: int, apart: bool, before: float) -
         n[slot + NEW] = planned
         y[slot + LAST] = last
     y[LAST_TOKEN] = max(y[LAST_TOKEN], last)
+    return True

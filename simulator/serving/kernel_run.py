@@ -248,10 +248,11 @@ def happen(
     elif fault_s <= now:
         fault(n, y, now)
     else:
+        if run_ahead(n, y, server, apart, min(before, fault_s, due_turn(n, y))):
+            return
         if n[server + BUSY]:
             complete(n, y, server, now)
         plan(n, y, server, now)
-        run_ahead(n, y, server, apart, min(before, fault_s, due_turn(n, y)))
 
 
 @kernel
