@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.serving.capacity import Seen
-    from simulator.serving.cluster import Fault, Speculation
+    from simulator.serving.cluster import Fault
     from simulator.serving.report import ServeReport
     from simulator.serving.serve import Deployed, Deployment, Load, Served
 
@@ -60,7 +60,12 @@ def _add_scheduler(parser: argparse.ArgumentParser) -> None:
     scheduler.add_argument("--budget", type=whole_number, metavar="N", help="most tokens of a step")
     scheduler.add_argument("--prefix-cache", action=argparse.BooleanOptionalAction, help="keep prefixes")
     scheduler.add_argument("--host-tier", action="store_true", help="evicted prefixes and requests go to host memory")
-    scheduler.add_argument("--speculate", metavar="N:A", help="N tokens drafted per step, each accepted with chance A")
+    scheduler.add_argument(
+        "--speculate",
+        metavar="N:A",
+        help="N tokens drafted per step, each accepted with chance A; or a tree of N tokens and the shares of steps "
+        "that yield 1, 2, ... tokens (24:0.2,0.3,0.3,0.2)",
+    )
     scheduler.add_argument("--draft", metavar="MODEL", help="what drafts them (heads of the model, for nothing)")
     scheduler.add_argument(
         "--draw-routing",
@@ -231,6 +236,7 @@ def _find_capacity(arguments: argparse.Namespace, deployed: Deployed, load: Load
 
 
 def _deployment(arguments: argparse.Namespace) -> Deployment:
+    from simulator.serving.cluster import parse_speculation
     from simulator.serving.serve import Deployment
 
     prefill, prefill_hardware = _pool("--prefill", arguments.prefill)
@@ -252,7 +258,7 @@ def _deployment(arguments: argparse.Namespace) -> Deployment:
         budget=arguments.budget,
         prefix_cache=arguments.prefix_cache,
         host_tier=arguments.host_tier,
-        speculation=_speculation(arguments.speculate),
+        speculation=None if arguments.speculate is None else parse_speculation(arguments.speculate),
         draft=arguments.draft,
         draw_routing=arguments.draw_routing,
         replicas=arguments.replicas,
@@ -276,19 +282,6 @@ def _pool(option: str, text: str | None) -> tuple[int, str | None]:
     if not count.isdecimal() or len(count) > 6:
         raise InputError(f"{option} {text!r}: expected N or N@HARDWARE")
     return int(count), hardware or None
-
-
-def _speculation(text: str | None) -> Speculation | None:
-    from simulator.core.errors import InputError
-    from simulator.serving.cluster import Speculation
-
-    if text is None:
-        return None
-    drafted, _, acceptance = text.partition(":")
-    try:
-        return Speculation(int(drafted), float(acceptance or 0.7))
-    except ValueError:
-        raise InputError(f"--speculate {text!r}: expected N:A, tokens drafted and the chance of each (4:0.7)") from None
 
 
 def _fault(text: str) -> Fault:

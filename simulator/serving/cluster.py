@@ -11,8 +11,9 @@ from simulator.serving.policy import POLICIES, Policy
 from simulator.serving.surface import StepCost, UnevenCost
 
 _MOST_SEQUENCES = 65536
+_MOST_DRAFTED = 256
 
-__all__ = ["ROUTERS", "Cluster", "Fault", "Link", "Pool", "Role", "Server", "Speculation"]
+__all__ = ["ROUTERS", "Cluster", "Fault", "Link", "Pool", "Role", "Server", "Speculation", "parse_speculation"]
 
 Role = Literal["prefill", "decode", "both"]
 
@@ -34,10 +35,18 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Speculation:
-    """Tokens drafted per step, each accepted with the same chance as long as those before it are.
+    """Tokens drafted and verified at once: a chain of them, or a tree of which the longest path that holds is kept.
 
-    Source: Leviathan et al., ICML 2023, eq. 1: a step yields k tokens with probability a^(k-1) (1 - a), and all
-    ``drafted`` + 1 with a^drafted. ``distribution`` replaces that by measured shares (trees, several heads).
+    Attributes
+    ----------
+    drafted
+        Tokens verified for a sequence in a step, besides its own.
+    acceptance
+        Of a chain: each is accepted with this chance as long as those before it are. Source: Leviathan et al., ICML
+        2023, eq. 1: a step yields k tokens with probability a^(k-1) (1 - a), and all ``drafted`` + 1 with a^drafted.
+    distribution
+        Instead: shares of the steps that yield 1, 2, ... tokens, as measured; one more than a tree is deep. Trees:
+        Miao et al. (SpecInfer), ASPLOS 2024; Cai et al. (Medusa), ICML 2024.
     """
 
     drafted: int
@@ -45,29 +54,69 @@ class Speculation:
     distribution: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.drafted <= 64:
-            raise InputError(f"1 to 64 tokens can be drafted per step, got {self.drafted}")
+        if not 1 <= self.drafted <= _MOST_DRAFTED:
+            raise InputError(f"1 to {_MOST_DRAFTED} tokens can be drafted per step, got {self.drafted}")
         if not 0.0 <= self.acceptance <= 1.0:
             raise InputError(f"acceptance is a share between 0 and 1, got {self.acceptance:g}")
         if self.distribution and (
-            len(self.distribution) != self.drafted + 1
-            or min(self.distribution) < 0.0
-            or abs(sum(self.distribution) - 1.0) > 1e-6
+            not 2 <= len(self.distribution) <= self.drafted + 1
+            or not min(self.distribution) >= 0.0
+            or not abs(sum(self.distribution) - 1.0) <= 1e-3
         ):
-            raise InputError(f"the distribution needs {self.drafted + 1} shares that add up to 1")
+            raise InputError(
+                f"{self.drafted} drafted tokens yield 1 to {self.drafted + 1} tokens per step: give 2 to "
+                f"{self.drafted + 1} shares that add up to 1, got {len(self.distribution)} that add up to "
+                f"{sum(self.distribution):g}"
+            )
 
     @property
     def shares(self) -> tuple[float, ...]:
         """Probability that a step yields 1, 2, ... tokens."""
         if self.distribution:
-            return self.distribution
+            total = sum(self.distribution)
+            return tuple(share / total for share in self.distribution)
         a, g = self.acceptance, self.drafted
         return (*(a ** (k - 1) * (1.0 - a) for k in range(1, g + 1)), a**g)
 
     @property
     def tokens_per_step(self) -> float:
-        """Mean tokens that a step yields: (1 - a^(g+1)) / (1 - a)."""
+        """Mean tokens that a step yields; of a chain (1 - a^(g+1)) / (1 - a)."""
         return sum(k * share for k, share in enumerate(self.shares, 1))
+
+    @property
+    def depth(self) -> int:
+        """Steps of what drafts, one after the other: the longest path."""
+        return len(self.shares) - 1
+
+    @property
+    def width(self) -> int:
+        """Tokens drafted in each of them, for one sequence."""
+        return -(-self.drafted // self.depth)
+
+
+def parse_speculation(text: str) -> Speculation:
+    """Read ``4:0.7``, a chain and the chance of each, or ``24:0.2,0.3,0.3,0.2``, a tree and shares of 1, 2, ... tokens.
+
+    Raises
+    ------
+    InputError
+        If it is of another form, or a number is out of range.
+
+    Examples
+    --------
+    >>> parse_speculation("24:0.2,0.3,0.3,0.2").tokens_per_step
+    2.5
+    """
+    drafted, _, accepted = text.partition(":")
+    try:
+        shares = tuple(float(part) for part in (accepted or "0.7").split(","))
+        number = int(drafted)
+    except ValueError:
+        raise InputError(
+            f"--speculate {text!r}: expected N:A, tokens drafted and the chance of each (4:0.7), or N:P1,P2,..., "
+            "tokens of a tree and the shares of steps that yield 1, 2, ... tokens (24:0.2,0.3,0.3,0.2)"
+        ) from None
+    return Speculation(number, shares[0]) if len(shares) == 1 else Speculation(number, distribution=shares)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,7 +182,7 @@ def engine_server(
     cost = engine_cost(setup, system)
     return Server(
         name=name or system.spec.name,
-        cost=cost if speculation is None or draft is None else _drafted(cost, draft, speculation.drafted),
+        cost=cost if speculation is None or draft is None else _drafted(cost, draft, speculation),
         blocks=blocks,
         page_tokens=profile.memory.page_tokens,
         policy=load_policy(policy or habits.policy),
@@ -213,16 +213,17 @@ def engine_server(
     )
 
 
-def _drafted(cost: StepCost, draft: StepCost, drafted: int) -> StepCost:
-    """Add the drafting model's steps, one per drafted token, to every verification."""
+def _drafted(cost: StepCost, draft: StepCost, speculation: Speculation) -> StepCost:
+    """Add the drafting model's steps, one per token of the longest path, to every verification."""
+    queries, width = speculation.drafted + 1, speculation.width
 
     def both(step: Step) -> tuple[float, float]:
         time_s, energy_J = cost(step)
-        generating = tuple(replace(g, new=1, logits=1) for g in step.groups if g.new == drafted + 1 == g.logits)
+        generating = tuple(replace(g, new=width, logits=width) for g in step.groups if g.new == queries == g.logits)
         if not generating:
             return time_s, energy_J
         draft_s, draft_J = draft(Step(generating))
-        return time_s + drafted * draft_s, energy_J + drafted * draft_J
+        return time_s + speculation.depth * draft_s, energy_J + speculation.depth * draft_J
 
     return both
 

@@ -186,10 +186,13 @@ def write_row(n: Integers, y: Floats, slot: int, status: int) -> None:
 
 
 @part
-def emit(n: Integers, y: Floats, server: int, slot: int, now: float, usual_bin: int) -> None:
-    """Let the tokens out that a request made in this step: one, or as many of the drafted as are accepted."""
+def emit(n: Integers, y: Floats, server: int, slot: int, now: float, usual_bin: int, computed: bool) -> None:
+    """Let the tokens out that a request made in this step: one, or as many of the drafted as are accepted.
+
+    None is drafted in a step in which its prompt, or what it had lost of the cache, was ``computed``.
+    """
     made = 1
-    if n[server + QUERIES] > 1 and n[slot + MADE] > 0 and n[slot + NEW] > 1:
+    if n[server + QUERIES] > 1 and not computed and n[slot + NEW] > 1:
         draw = uniform(n[SEED], n[slot + NUMBER], n[slot + MADE])
         shares = n[server + TABLES] + n[n[server + TABLES] + ACCEPTED_AT]
         while made < n[slot + NEW] and draw > y[shares + made]:
@@ -269,7 +272,7 @@ def token_out(n: Integers, y: Floats, server: int, slot: int, now: float, usual_
     """Let a request's token out, the first once its prompt was ``computed`` or a later one; return whether it stays."""
     if n[server + CACHING] and n[slot + GROUP] >= 0 and n[slot + MADE] == 0:
         donate(n, y, server, slot, n[slot + GROUP], n[slot + GROUP_TOKENS] // n[server + PAGE], GROUP_NODE)
-    emit(n, y, server, slot, now, usual_bin)
+    emit(n, y, server, slot, now, usual_bin, computed)
     if n[slot + MADE] >= n[slot + OUTPUT]:
         release(n, y, server, slot, n[slot + SESSION] < LONE)
         write_row(n, y, slot, COMPLETED_OK)

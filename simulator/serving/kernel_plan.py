@@ -30,6 +30,7 @@ from simulator.serving.layout import (
     FREE,
     GROUP,
     GROUP_NODE,
+    HELD,
     HITS,
     HOLD,
     HOST_FREE,
@@ -313,7 +314,10 @@ def choose(n: Integers, y: Floats, server: int, now: float) -> None:
 @part
 def plan(n: Integers, y: Floats, server: int, now: float) -> None:
     """Start the next step of a server, or let it wait."""
+    had = n[server + RUNNING]
     choose(n, y, server, now)
+    if had > 0 and n[server + RUNNING] == 0 and n[server + HELD] == 0:
+        choose(n, y, server, now)  # the last had to go: back at once, it pins no prefix that it does not use
     decoding = prompts = 0
     context = prompt = pairs = 0.0
     fresh = True

@@ -47,6 +47,7 @@ from simulator.serving.layout import (
     NEVER,
     NEXT_AT,
     NOW,
+    NUMBER,
     OPENED,
     OUTPUT,
     PAGE,
@@ -63,6 +64,7 @@ from simulator.serving.layout import (
     RUNNING,
     S_ARRIVED,
     SENT_NEXT,
+    SERVER,
     SERVER_COUNT,
     SERVER_SIZE,
     SERVERS_AT,
@@ -175,11 +177,42 @@ def lose_sources(n: Integers, y: Floats, server: int) -> None:
             slot = n[other + HEAD + rank]
             while slot >= 0:
                 if n[slot + SOURCE] == server:
-                    n[server + HELD] -= n[slot + SOURCE_OWN]
-                    n[server + FREE] += n[slot + SOURCE_OWN]
-                    n[other + PENDING] += n[slot + DONE]
-                    n[slot + DONE], n[slot + SOURCE] = 0, -1
+                    lose_source(n, y, slot)
                 slot = n[slot + BEHIND]
+
+
+@part
+def lose_source(n: Integers, y: Floats, slot: int) -> None:
+    """Free what another server holds for a waiting request, whose prompt is computed again."""
+    source = n[slot + SOURCE]
+    n[source + HELD] -= n[slot + SOURCE_OWN]
+    n[source + FREE] += n[slot + SOURCE_OWN]
+    n[n[slot + SERVER] + PENDING] += n[slot + DONE]
+    n[slot + DONE], n[slot + SOURCE] = 0, -1
+
+
+@part
+def untie(n: Integers, y: Floats, now: float) -> bool:
+    """Let servers go on that wait in a circle, each holding the cache of prompts that wait for memory of the next.
+
+    The youngest of these prompts is computed again where it waits. Return whether there was any.
+    """
+    youngest = -1
+    for index in range(n[SERVER_COUNT]):
+        server = n[SERVERS_AT] + index * SERVER_SIZE
+        for rank in range(PRIORITIES):
+            slot = n[server + HEAD + rank]
+            while slot >= 0:
+                if n[slot + SOURCE] >= 0 and (youngest < 0 or n[slot + NUMBER] > n[youngest + NUMBER]):
+                    youngest = slot
+                slot = n[slot + BEHIND]
+    if youngest < 0:
+        return False
+    source = n[youngest + SOURCE]
+    lose_source(n, y, youngest)
+    wake(n, y, source, now)
+    wake(n, y, n[youngest + SERVER], now)
+    return y[source + SLOW] > 0.0
 
 
 @part
@@ -280,6 +313,8 @@ def run(n: Integers, y: Floats, more: bool, until: float) -> int:
             elif more:
                 return WANTS_ARRIVALS
         now = min(arrival_s, turn_s, sent_s, fault_s, step_s)
+        if now == NEVER and untie(n, y, y[NOW]):
+            continue
         if now == NEVER or now > until:
             return ENDED
         y[NOW] = now

@@ -104,6 +104,15 @@ def test_any_kind_of_device_serves_one_request_as_it_is_simulated(model: str, ha
     assert served["metrics_s"]["ttft"]["mean"] == pytest.approx(alone["ttft_s"], rel=0.1)
 
 
+def test_a_tree_of_drafts_is_quicker_than_none(capsys) -> None:
+    gaps = []
+    for drafts in ([], ["--speculate", "4:0.7"], ["--speculate", "24:0.1,0.2,0.3,0.4", "--draft", "qwen3-0.6b"]):
+        asked = ["--rate", "4", "--requests", "20", "--lengths", "100:60", "--sequences", "8", "--json", "--debug"]
+        assert main(["serve", "llama-3-8b", "h200", *asked, *drafts]) == 0
+        gaps.append(json.loads(capsys.readouterr().out)["metrics_s"]["tpot"]["mean"])
+    assert gaps[0] > 1.2 * max(gaps[1:])
+
+
 def test_a_server_that_fails_loses_nothing(capsys) -> None:
     faults = ["--fault", "0.5:0:0", "--fault", "1.5:0:1"]
     assert main([*SMALL, "--rate", "40", "--replicas", "2", *faults, "--json"]) == 0
@@ -134,6 +143,10 @@ def test_a_server_that_fails_loses_nothing(capsys) -> None:
         ["--rate", "1", "--fault", "soon"],
         ["--rate", "1", "--speculate", "0:0.5"],
         ["--rate", "1", "--speculate", "4:7"],
+        ["--rate", "1", "--speculate", "4:0.5,0.6"],
+        ["--rate", "1", "--speculate", "2:0.25,0.25,0.25,0.25"],
+        ["--rate", "1", "--speculate", "4:nan,nan"],
+        ["--rate", "1", "--speculate", "many"],
         ["--rate", "1", "--shared-prefix", "many"],
         ["--rate", "1", "--requests", "0"],
         ["--rate", "1", "--sequences", "-1"],

@@ -106,7 +106,7 @@ server_settings = st.fixed_dictionaries(
         "prefix_cache": st.booleans(),
         "policy": st.sampled_from(sorted(POLICIES.values(), key=lambda policy: policy.name)),
         "queue_limit": st.sampled_from([None, 3]),
-        "speculation": st.sampled_from([None, Speculation(3, 0.6)]),
+        "speculation": st.sampled_from([None, Speculation(3, 0.6), Speculation(7, distribution=(0.2, 0.5, 0.3))]),
         "uneven": st.sampled_from([None, uneven]),
     }
 )
@@ -204,3 +204,37 @@ def test_more_of_everything_is_never_slower(rate: float) -> None:
         _, rows = serve(Cluster(pools=[Pool(server, count)]), asked)
         stays.append((rows[:, layout.R_LAST] - rows[:, layout.R_ARRIVED]).mean())
     assert stays[0] > stays[1] > stays[2]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "sequences", "speculation", "seed", "concurrency"),
+    [
+        (20, 1, None, 621, 1),  # the last to run pinned a prefix that it did not use, and had to go
+        (29, 2, Speculation(7, 0.6), 156, 9),  # what was computed again was taken for drafts
+    ],
+)
+def test_a_full_cache_with_prefixes_lets_everything_through(blocks, sequences, speculation, seed, concurrency) -> None:
+    server = Server(
+        name="x",
+        cost=cost,
+        blocks=blocks,
+        page_tokens=1,
+        sequences=sequences,
+        budget=8,
+        prefix_cache=True,
+        speculation=speculation,
+    )
+    asked = requests(seed, 60, 60, 12)
+    result, rows = serve(Cluster(pools=[Pool(server)]), asked, concurrency=concurrency)
+    assert_nothing_lost(result, rows, asked)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_pools_that_lend_do_not_wait_for_each_other_for_ever(seed: int) -> None:
+    server = Server(
+        name="x", cost=cost, link=Link(1e-3, 1e6), block_B=1000.0, page_tokens=7, blocks=30, sequences=2, budget=8
+    )
+    pools = [Pool(server, 1, "prefill"), Pool(server, 2, "decode")]
+    asked = requests(seed, 60, 200, 12)
+    result, rows = serve(Cluster(pools=pools, router="round-robin", spill_tokens=200, lend=True), asked)
+    assert_nothing_lost(result, rows, asked)

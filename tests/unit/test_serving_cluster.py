@@ -13,7 +13,8 @@ from simulator.serving import engine_server, layout
 from simulator.serving import run as run_module
 from simulator.serving.arrivals import Stream
 from simulator.serving.capacity import find_capacity
-from simulator.serving.cluster import Cluster, Fault, Link, Pool, Server, Speculation
+from simulator.serving.cluster import Cluster, Fault, Link, Pool, Server, Speculation, parse_speculation
+from simulator.serving.engine_server import _drafted
 from simulator.serving.lengths import parse_lengths
 from simulator.serving.policy import POLICIES
 from simulator.serving.quantiles import Quantiles
@@ -171,6 +172,31 @@ def test_speculation_yields_what_its_shares_say() -> None:
     steps = (rows[0, layout.R_LAST] - rows[0, layout.R_FIRST]) / STEP_S
     assert 4000.0 / steps == pytest.approx(speculation.tokens_per_step, rel=0.05)
     assert speculation.tokens_per_step == pytest.approx((1.0 - 0.7**4) / 0.3)
+
+
+def test_a_tree_yields_no_more_than_its_longest_path_and_its_shares() -> None:
+    tree = parse_speculation("24:0.2,0.3,0.3,0.2")
+    assert (tree.drafted, tree.depth, tree.width) == (24, 3, 8)
+    result, _ = serve(Cluster(pools=[Pool(server(speculation=tree))]), at((0.0, 100, 5001)), log_steps=5000)
+    gained = np.diff(result.log[result.log[:, layout.L_DECODING] > 0, layout.L_CONTEXT])
+    found = np.bincount(gained.astype(int), minlength=5)[1:] / len(gained)
+    assert found == pytest.approx(tree.shares, abs=0.03)
+    assert gained.mean() == pytest.approx(tree.tokens_per_step, rel=0.03)
+
+
+def test_what_drafts_a_tree_takes_a_step_for_each_level() -> None:
+    asked: list[Step] = []
+
+    def draft(step: Step) -> tuple[float, float]:
+        asked.append(step)
+        return 0.001, 0.1
+
+    both = _drafted(cost, draft, parse_speculation("24:0.2,0.3,0.3,0.2"))
+    time_s, energy_J = both(Step.of((5, 25, 100, 25)))
+    assert time_s == pytest.approx(cost(Step.of((5, 25, 100, 25)))[0] + 3 * 0.001)
+    assert energy_J == pytest.approx(1.0 + 0.3)
+    assert asked == [Step.of((5, 8, 100, 8))]
+    assert both(Step.of((1, 300, 0))) == cost(Step.of((1, 300, 0)))
 
 
 def test_a_failure_sends_requests_elsewhere_and_loses_none() -> None:
