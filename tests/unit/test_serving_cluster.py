@@ -7,6 +7,7 @@ from collections import deque
 import numpy as np
 import pytest
 
+from hwmodels.gpu.device import Gpu
 from hwmodels.system import build_system
 from simulator.api.simulate import prepare as prepare_setup
 from simulator.serving import engine_server, layout
@@ -20,6 +21,7 @@ from simulator.serving.policy import POLICIES
 from simulator.serving.quantiles import Quantiles
 from simulator.serving.requests import as_requests
 from simulator.serving.run import prepare, run_cluster
+from simulator.serving.serve import Deployment, deploy
 from simulator.serving.trace_file import Trace
 from workloads.step import Step
 
@@ -316,3 +318,15 @@ def test_a_step_is_costed_once_for_the_same_setup_and_system(monkeypatch: pytest
     setup, spec = prepare_setup("qwen3-0.6b", "h100x2")
     assert engine_server.engine_cost(setup, build_system(spec, "roofline"))(step)[0] < costs["h100",][0]
     assert len(engine_server._COSTS) == 2
+
+
+def test_step_times_are_tabulated_from_few_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, worked_out = [], []
+    cost, costed = Gpu.cost, Gpu._costed
+    monkeypatch.setattr(engine_server, "_COSTS", deque(maxlen=1))
+    monkeypatch.setattr(Gpu, "cost", lambda self, *given: (asked.append(given), cost(self, *given))[1])
+    monkeypatch.setattr(Gpu, "_costed", lambda self, *given: (worked_out.append(given), costed(self, *given))[1])
+    source = Stream(lengths=parse_lengths("100:50"), rate=1.0, count=1)
+    ready = deploy("qwen3-0.6b", "h200", Deployment(sequences=32), source)
+    assert ready.prepared.surfaces[0].costed > 100
+    assert len(worked_out) == len(set(worked_out)) < 0.5 * len(asked)
