@@ -163,6 +163,12 @@ def _gpt_oss_experts(c: Fields, layers: int, traits: _Traits) -> list[Body]:
     return [replace(moe, bias=True, router_bias=True)] * layers
 
 
+def _minimax_experts(c: Fields, layers: int, traits: _Traits) -> list[Body]:
+    moe = _mixtral_experts(c, 1, traits)[0]
+    assert isinstance(moe, MoeSpec)
+    return [replace(moe, correction_bias=c.flag("use_routing_bias", default=True))] * layers
+
+
 def _qwen_experts(c: Fields, layers: int, traits: _Traits, shared: bool) -> list[Body]:
     """Every ``decoder_sparse_step``-th layer has experts, but for those in ``mlp_only_layers``."""
     experts = c.integer("num_experts", high=1 << 16)
@@ -240,6 +246,7 @@ _MISTRAL = _Traits(qkv_bias=False, out_bias=False, kv_heads=8, window=4096)
 _MIXTRAL = _Traits(qkv_bias=False, out_bias=False, kv_heads=8)
 _QWEN2 = _Traits(qkv_bias=True, out_bias=False, windowed=False)
 _QWEN3 = _Traits(qk_norm=True, head_dim=128, windowed=False)
+_MINIMAX = _Traits(qkv_bias=False, out_bias=False, qk_norm=True, head_dim=128)
 _PHI3 = _Traits(qkv_bias=False, out_bias=False)
 _GEMMA = _Traits(head_dim=256, tied=True, activation="gelu_pytorch_tanh")
 _GEMMA2 = replace(_GEMMA, norms=4, window=4096, alternate=True)
@@ -260,7 +267,9 @@ FAMILIES: dict[str, Reader] = {
     "gpt3": read_gpt2,
     "gpt_oss": partial(_decoder, traits=_GPT_OSS, bodies=_gpt_oss_experts),
     "grok-1": partial(_decoder, traits=_GROK, bodies=_mixtral_experts),
+    "kimi_k2": partial(_deepseek, correction=True),
     "llama": partial(_decoder, traits=_LLAMA),
+    "minimax_m2": partial(_decoder, traits=_MINIMAX, bodies=_minimax_experts),
     "mistral": partial(_decoder, traits=_MISTRAL),
     "mixtral": partial(_decoder, traits=_MIXTRAL, bodies=_mixtral_experts),
     "opt": read_opt,

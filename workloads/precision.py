@@ -43,6 +43,10 @@ class Precision:
         """Format of the routed experts' weights."""
         return self.weights if self.experts is None else self.experts
 
+    def inputs(self, weights: NumberFormat) -> NumberFormat:
+        """Return the format of what is multiplied with ``weights``: nobody narrows the input of 16-bit weights."""
+        return self.activations if weights.bits < 16 else self.stream
+
     @property
     def stream(self) -> NumberFormat:
         """The format of the residual stream and of what products write: never narrower than 16 bits."""

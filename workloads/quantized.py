@@ -37,6 +37,9 @@ def published_formats(top: Fields, fields: Fields, model_type: str) -> tuple[str
         scheme = repr(method) if method else "without quant_method"
         remarks.append(f"quantization_config {scheme} is not modelled: weights count as {dense}; see --weights")
         return dense, None, remarks
+    ignored = quantization.items("ignore") or []
+    if any("self_attn" in str(name) for name in ignored):  # Kimi K2.5: 4-bit experts, the rest as trained
+        return dense, found, remarks
     return found, None, remarks
 
 

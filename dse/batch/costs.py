@@ -90,7 +90,7 @@ def _grouped(o: int, code: int, n: Floats, rate: float, gpu: GpuParams, coeffici
     c = GemmCoefficients(*to_fixed_tuple(coefficients, _GEMM))
     return grouped_gemm_kernel(
         n[o, 0], n[o, 1], n[o, 2], n[o, 3], n[o, 4], n[o, 5], n[o, 6], n[o, 7], rate, gemm_format(code, c), n[o, 8],
-        gpu, c,
+        n[o, 9], gpu, c,
     )  # fmt: skip
 
 

@@ -55,12 +55,12 @@ class Operators(NamedTuple):
     """Every operator, each once: few and plain arrays, because compiled calls hand them on one by one."""
 
     codes: Ints  # (operators, 5): kind, format of its kernels, number of its rate, first group and one after the last
-    numbers: Floats  # (operators, 17): GemmWork, GroupedWork or StreamWork; OperatorWork from WORK on; width at BITS
+    numbers: Floats  # (operators, 18): GemmWork, GroupedWork or StreamWork; OperatorWork from WORK on; width at BITS
     groups: Floats  # (groups, 18): AttentionShape, its rate not filled in
 
 
 #: Where the work that energy counts, and the operand width of products on the matrix units (0 of others), begin.
-WORK, BITS = 9, 16
+WORK, BITS = 10, 17
 
 
 class Runs(NamedTuple):
@@ -151,8 +151,8 @@ def _numbers(operator: Operator, model: GpuModel) -> tuple[int, Sequence[Any], i
         mma = compute_format(operator.activations, operator.weights).mma
         code = format_code(mma, model)
         if isinstance(operator, Gemm):
-            return GEMM, gemm_work(operator), code, mma
-        return GROUPED, grouped_work(operator, model.gemm), code, mma
+            return GEMM, gemm_work(operator, model), code, mma
+        return GROUPED, grouped_work(operator, model), code, mma
     if isinstance(operator, Attention):
         shapes = attention_shapes(operator, model, attention_backend(operator, model))
         unrated = tuple(shape._replace(mma_flop_per_clock=0.0) for shape in shapes)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dse.plots.figure import paper_style, save_figure
+from simulator.core.errors import InputError
 from simulator.serving.report import ServeReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["save_rates", "save_run"]
+    from simulator.validation.serving.comparison import ServingReplay
+
+__all__ = ["save_points", "save_rates", "save_run"]
 
 _METRICS = (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "end to end"))
 _PANEL_INCHES = (3.4, 2.3)
+#: Of the models in a scatter.
+MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*")
 
 
 def _panels(rows: int, columns: int) -> tuple[Any, list[Axes]]:
@@ -107,3 +113,46 @@ def save_rates(points: Sequence[tuple[float, ServeReport]], path: Path) -> list[
             for rate, report in points
         ]
         return save_figure(figure, path, rows, {"provenance": dict(points[-1][1].provenance)})
+
+
+def save_points(replay: ServingReplay, path: Path) -> list[Path]:
+    """Draw simulated over measured TTFT and TPOT of published points; with CSV beside it.
+
+    Raises
+    ------
+    InputError
+        If the comparison has no points, or the file cannot be written.
+    """
+    if not replay.points:
+        raise InputError(
+            "only published points are drawn: this file has requests of servers, or none that can be served"
+        )
+    models = sorted({point.model for point in replay.points})
+    limits = {family["metric"]: family["limit"] for family in replay.families if family["limit"] is not None}
+    with paper_style():
+        figure, panels = _panels(1, 2)
+        for axes, metric in zip(panels, ("ttft_ms", "tpot_ms"), strict=True):
+            values: list[float] = []
+            for index, model in enumerate(models):
+                members = [point for point in replay.points if point.model == model]
+                measured = [getattr(point, metric) for point in members]
+                simulated = [getattr(point, f"simulated_{metric}") for point in members]
+                axes.plot(measured, simulated, MARKERS[index % len(MARKERS)], markersize=2, alpha=0.6, label=model)
+                values += [*measured, *simulated]
+            low, high = min(values), max(values)
+            axes.plot([low, high], [low, high], color="0.4", linewidth=0.7)
+            limit = limits.get(metric[:4].upper())
+            if limit is not None:
+                axes.fill_between(
+                    [low, high],
+                    [low * (1 - limit), high * (1 - limit)],
+                    [low * (1 + limit), high * (1 + limit)],
+                    color="0.9",
+                    linewidth=0.0,
+                    label=f"within {limit:.0%}",
+                )
+            name = metric[:4].upper()
+            axes.set(xscale="log", yscale="log", xlabel=f"measured {name} (ms)", ylabel=f"simulated {name} (ms)")
+        panels[0].legend(fontsize=5)
+        rows = [asdict(point) for point in replay.points]
+        return save_figure(figure, path, rows, {"file": replay.file, "reference": replay.reference})

@@ -18,7 +18,7 @@ from hwmodels.gpu.attention import (
     attention_work,
     query_tiles,
 )
-from hwmodels.gpu.gemm import F16, FP8, INT8, TF32, GemmCoefficients, gemm_format, gemm_kernel
+from hwmodels.gpu.gemm import F16, FP8, INT8, TF32, gemm_format, gemm_kernel
 from hwmodels.gpu.grouped_gemm import grouped_gemm_kernel
 from hwmodels.gpu.model import GpuModel
 from hwmodels.gpu.params import KernelTime
@@ -112,6 +112,7 @@ class GroupedWork(NamedTuple):
     b_B: float
     c_B: float
     unpack_op: float
+    fused: float  # 1: kernels of a serving stack, 0: grouped products of a framework
 
 
 class StreamWork(NamedTuple):
@@ -138,7 +139,18 @@ def _read_write_B(operator: Operator) -> tuple[float, float]:
     return read_B, write_B
 
 
-def gemm_work(operator: Gemm) -> GemmWork:
+def _unpack_op(operator: Gemm | GroupedGemm, model: GpuModel) -> float:
+    """Operations that unpack a weight; none where the matrix units take 4-bit beside 8-bit floats.
+
+    Source: PTX ISA, tcgen05.mma and mma.sync, ``.kind::f8f6f4`` (Blackwell): each operand is e4m3, e5m2, e3m2, e2m3 or
+    e2m1, at the rate of 8-bit floats.
+    """
+    found = compute_format(operator.activations, operator.weights)
+    native = found.mma == "fp8" and operator.weights.mma == "fp4" and model.tensor_format.get("fp4") == "fp4"
+    return 0.0 if native else found.weight_unpack_op
+
+
+def gemm_work(operator: Gemm, model: GpuModel) -> GemmWork:
     """Reduce a product to numbers; bytes follow from what the kernel touches, so that fused neighbours change them."""
     tensors = operator.tensors
     weights_B = _role_B(tensors, Role.WEIGHT, Role.SCALES)
@@ -154,14 +166,14 @@ def gemm_work(operator: Gemm) -> GemmWork:
         a_B=input_B / (operator.batch * operator.m * operator.k),
         b_B=weights_B / (operator.batch * operator.n * operator.k),
         c_B=output_B / outputs,
-        unpack_op=compute_format(operator.activations, operator.weights).weight_unpack_op,
+        unpack_op=_unpack_op(operator, model),
         row_op=on_cores + SLOT_FLOP * operator.fused_ops / (outputs * operator.k),
     )
 
 
 def _gemm(operator: Gemm, model: GpuModel) -> KernelTime:
     mma = compute_format(operator.activations, operator.weights).mma
-    w = gemm_work(operator)
+    w = gemm_work(operator, model)
     coefficients = gemm_format(format_code(mma, model), model.gemm)
     return gemm_kernel(*w[:7], model.mma_rate(mma), coefficients, w.unpack_op, w.row_op, model.params, model.gemm)
 
@@ -175,10 +187,11 @@ def _role_B(tensors: Sequence[Tensor], *roles: Role) -> float:
     return sum(t.size_B for t in tensors if t.role in roles)
 
 
-def grouped_work(operator: GroupedGemm, c: GemmCoefficients) -> GroupedWork:
+def grouped_work(operator: GroupedGemm, model: GpuModel) -> GroupedWork:
     """Reduce the products of a layer's experts to numbers."""
     tensors = operator.tensors
     rows, active = operator.load.rows, max(operator.load.active, 1e-9)
+    slots = model.gemm.fused_unpack if operator.fused else model.gemm.unpack_cost
     return GroupedWork(
         rows=rows,
         active_experts=active,
@@ -188,16 +201,19 @@ def grouped_work(operator: GroupedGemm, c: GemmCoefficients) -> GroupedWork:
         a_B=_role_B(tensors, Role.INPUT, Role.METADATA) / max(rows * operator.k, 1e-9),
         b_B=_role_B(tensors, Role.WEIGHT, Role.SCALES) / (active * operator.n * operator.k),
         c_B=_role_B(tensors, Role.OUTPUT) / max(rows * operator.n, 1e-9),
-        unpack_op=compute_format(operator.activations, operator.weights).weight_unpack_op
-        + SLOT_FLOP * operator.fused_ops / (active * operator.n * operator.k * c.unpack_cost),
+        unpack_op=_unpack_op(operator, model)
+        + SLOT_FLOP * operator.fused_ops / (active * operator.n * operator.k * slots),
+        fused=float(operator.fused),
     )
 
 
 def _grouped(operator: GroupedGemm, model: GpuModel) -> KernelTime:
     mma = compute_format(operator.activations, operator.weights).mma
-    w = grouped_work(operator, model.gemm)
+    w = grouped_work(operator, model)
     coefficients = gemm_format(format_code(mma, model), model.gemm)
-    return grouped_gemm_kernel(*w[:8], model.mma_rate(mma), coefficients, w.unpack_op, model.params, model.gemm)
+    return grouped_gemm_kernel(
+        *w[:8], model.mma_rate(mma), coefficients, w.unpack_op, w.fused, model.params, model.gemm
+    )
 
 
 def attention_shapes(operator: Attention, model: GpuModel, backend: int) -> list[AttentionShape]:

@@ -66,6 +66,14 @@ class GemmCoefficients(NamedTuple):
     grouped_efficiency: float  # their tensor-core efficiency, over that of dense products
     grouped_stream: float  # their share of the bandwidth that dense products reach
     grouped_reread: float  # share of an expert's weights that its second tile of rows reads from memory again
+    fused_fixed_s: float  # the same four of a serving stack's fused experts; fixed with half of what sorts and sums
+    fused_efficiency: float
+    fused_stream: float
+    fused_reread: float
+    fused_unpack: float  # unpack_cost of their weights
+    fused_fp8: (
+        float  # their efficiency in 8-bit floats, over 16 bits: scales of blocks are applied on the ordinary cores
+    )
 
 
 class MmaCoefficients(NamedTuple):
@@ -75,6 +83,7 @@ class MmaCoefficients(NamedTuple):
     most_area: float  # outputs that one thread block accumulates
     granule: float  # steps in which tiles grow along the short side
     start_s: float  # a kernel of no work
+    fused: float  # share of that efficiency which fused experts keep in this format
 
 
 F16 = 0  #: bf16, fp16
@@ -89,16 +98,17 @@ FULL_GRANULE = 8.0  # rows of the narrowest tensor-core instruction
 def gemm_format(code: int, c: GemmCoefficients) -> MmaCoefficients:
     """Return the coefficients of the compute format ``code`` (``F16``, ``FP8``, ``INT8``, ``TF32``)."""
     if code == FP8:
-        return MmaCoefficients(c.efficiency, c.fp8_area, FULL_GRANULE, c.fixed_s + c.fp8_start_s)
+        return MmaCoefficients(c.efficiency, c.fp8_area, FULL_GRANULE, c.fixed_s + c.fp8_start_s, c.fused_fp8)
     if code == INT8:
         area = c.most_area
         if c.int8_granule > FULL_GRANULE:
             area = c.int8_granule * c.int8_granule
-        return MmaCoefficients(c.efficiency * c.int8_efficiency, area, c.int8_granule, c.fixed_s + c.int8_start_s)
+        start_s = c.fixed_s + c.int8_start_s
+        return MmaCoefficients(c.efficiency * c.int8_efficiency, area, c.int8_granule, start_s, 1.0)
     if code == TF32:
         efficiency = c.efficiency * c.tf32_efficiency
-        return MmaCoefficients(efficiency, c.most_area, FULL_GRANULE, c.fixed_s + c.tf32_start_s)
-    return MmaCoefficients(c.efficiency, c.most_area, FULL_GRANULE, c.fixed_s)
+        return MmaCoefficients(efficiency, c.most_area, FULL_GRANULE, c.fixed_s + c.tf32_start_s, 1.0)
+    return MmaCoefficients(c.efficiency, c.most_area, FULL_GRANULE, c.fixed_s, 1.0)
 
 
 @formula

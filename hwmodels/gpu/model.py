@@ -42,7 +42,7 @@ class GpuModel:
     power: PowerCoefficients
     cycle: CycleCoefficients
     board: PowerParams
-    has_flash3: bool  # FlashAttention-3 is written for this architecture
+    has_flash3: bool  # FlashAttention-3, or kernels of its kind, are written for this architecture
 
     def at(self, clock_Hz: float | None) -> GpuModel:
         """Return the same GPU at another SM clock (None: its highest)."""
@@ -100,6 +100,6 @@ def gpu_model(spec: GpuSpec) -> GpuModel:
         vector=gpu_coefficients(spec, "vector", VectorCoefficients),
         power=gpu_coefficients(spec, "power", PowerCoefficients),
         cycle=gpu_coefficients(spec, "cycle", CycleCoefficients),
-        has_flash3=spec.family == "hopper",
+        has_flash3=spec.family in ("hopper", "blackwell-dc"),
         board=PowerParams(spec.power.idle_W, spec.power.limit_W, float(spec.sms), top, least),
     )

@@ -87,7 +87,10 @@ class CoefficientOverrides(SpecRecord):
 
 
 class GpuSpec(DeviceSpec):
-    """One GPU as its datasheet describes it. ``family``: volta, turing, ampere, ada, hopper, blackwell, cdna."""
+    """One GPU as its datasheet describes it.
+
+    ``family``: volta, turing, ampere, ada, hopper, blackwell (consumer), blackwell-dc, cdna.
+    """
 
     type: Literal["gpu"] = "gpu"
     sms: Count  # streaming multiprocessors (compute units on AMD)

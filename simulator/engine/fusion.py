@@ -1,21 +1,51 @@
-"""Fusion: consecutive operators become one kernel, and what passed between them never reaches memory."""
+"""Fusion: operators become one kernel, and what passed between them never reaches memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple, cast
 
 from workloads.graph import Block
-from workloads.operators import Fusable, Operator, Role, Tensor
+from workloads.operators import Fusable, Gemm, Operator, Role, Tensor
 
-__all__ = ["fuse", "fuse_block"]
+__all__ = ["fuse", "fuse_block", "merge_products"]
 
 #: Which member of a group becomes the kernel: matrix work first, then row reductions, then the first one.
 _PRIMARY = {"gemm": 0, "grouped_gemm": 0, "attention": 1, "vector": 3}
 
 #: Links do this work, and no kernel of the device can take it in.
 _APART = ("collective", "transfer")
+
+
+def merge_products(operators: Sequence[Operator], groups: Sequence[Sequence[str]]) -> list[Operator]:
+    """Make one product of those of a group that read the same value: their weights lie side by side in one matrix.
+
+    It stands where the first of them stood. Products of other shapes or formats than the first stay apart.
+    """
+    result = list(operators)
+    for group in groups:
+        names = set(group)
+        found = [op for op in result if isinstance(op, Gemm) and op.name in names and op.batch == 1]
+        alike = [op for op in found if _multiplies(op) == _multiplies(found[0])]
+        if len(alike) < 2:
+            continue
+        first, others = alike[0], alike[1:]
+        extra = [t for op in others for t in op.tensors if t.role is not Role.INPUT]
+        merged = replace(
+            first,
+            n=sum(op.n for op in alike),
+            parts=first.parts + tuple(name for op in others for name in (op.name, *op.parts)),
+            fused_ops=sum(op.fused_ops for op in alike),
+            operands=(*first.tensors, *extra),
+        )
+        result = [merged if op is first else op for op in result if op not in others]
+    return result
+
+
+def _multiplies(product: Gemm) -> tuple[object, ...]:
+    return (product.source, product.m, product.k, product.activations, product.weights, product.output)
 
 
 def fuse_block(block: Block, groups: Sequence[Iterable[str]]) -> Block:

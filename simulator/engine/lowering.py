@@ -5,10 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hwmodels.device import Kernel
-from simulator.engine.fusion import fuse_block
+from simulator.engine.fusion import fuse_block, merge_products
 from simulator.engine.profile import Insertion, Profile
 from workloads.graph import Block, Graph
-from workloads.operators import Attention, Collective, Gather, Gemm, KvWrite, Operator, Role, Tensor, Vector
+from workloads.operators import (
+    Attention,
+    Collective,
+    Gather,
+    Gemm,
+    GroupedGemm,
+    KvWrite,
+    Operator,
+    Role,
+    Tensor,
+    Vector,
+)
 from workloads.step import Step
 
 __all__ = ["LaunchedKernel", "lower"]
@@ -28,14 +39,14 @@ def lower(graph: Graph, step: Step, profile: Profile) -> list[LaunchedKernel]:
     Operators are omitted, inserted, fused and given the kernels that the profile names; an eager stack
     pays the host for every launch.
     """
-    host_s = profile.launch.host_interval_s if profile.launch.mode == "eager" else 0.0
+    host_s = profile.launch.interval_s(step)
     uncached = all(g.cached == 0 for g in step.groups)
     backend = profile.backend(step)
     kernels = []
     for block in graph.blocks:
         operators = [op for op in block.operators if not (uncached and op.name in profile.omit_uncached)]
         moe = any(op.kind == "grouped_gemm" for op in operators)
-        operators = _insert(operators, profile.insert)
+        operators = merge_products(_insert(operators, profile.insert), profile.merge)
         fused = fuse_block(replace(block, operators=tuple(operators)), profile.fusion)
         for operator in fused.operators:
             kernel = Kernel(_dress(operator, profile, backend), block.repeat, host_s)
@@ -93,6 +104,8 @@ def _dress(operator: Operator, profile: Profile, backend: str) -> Operator:
         return replace(operator, backend=backend)
     if isinstance(operator, Collective) and profile.direct_all_reduce:
         return replace(operator, direct=True)
+    if isinstance(operator, GroupedGemm) and profile.fused_experts:
+        return replace(operator, fused=True)
     if isinstance(operator, Gemm) and profile.packed_products == "cores" and operator.unpack_ops > 0:
         return replace(operator, on_cores=True)
     if isinstance(operator, (Vector, Gather, KvWrite)) and operator.name in profile.implementations:

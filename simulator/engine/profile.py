@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from simulator.core.document import read_tree
-from simulator.core.errors import SpecError
+from simulator.core.document import Node, read_tree
+from simulator.core.errors import SpecError, SpecProblem
 from simulator.core.names import match_name
 from simulator.core.quantity import Quantity
-from simulator.core.specfile import SpecRecord, annotate, apply_overrides, validate
+from simulator.core.specfile import SpecRecord, annotate, apply_overrides, merge, validate
+from workloads.parallel import ExpertExchange
 from workloads.step import SequenceGroup, Step
 
 __all__ = ["Profile", "load_profile", "profile_names"]
@@ -67,10 +68,23 @@ class SmallKernels(SpecRecord):
 
 
 class Launch(SpecRecord):
-    """``graph``: kernels follow each other on the device; ``eager``: the host issues each, ``host_interval`` apart."""
+    """``graph``: kernels follow each other on the device; ``eager``: the host issues each, ``host_interval`` apart.
+
+    Stacks that capture steps of generation alone issue those with prompts of more than ``captured_tokens`` tokens one
+    by one, ``prompt_interval`` apart by the kernels of the graph here; the host runs ahead of the device.
+    """
 
     mode: Literal["graph", "eager"] = "graph"
     host_interval_s: Seconds = 0.0
+    prompt_interval_s: Seconds = 0.0
+    captured_tokens: int = Field(default=0, ge=0)
+
+    def interval_s(self, step: Step) -> float:
+        """Return what the host takes for each kernel of a step; 0 where a captured graph is replayed."""
+        if self.mode == "eager":
+            return self.host_interval_s
+        prompts = any(g.new > 1 and g.logits < g.new for g in step.groups)
+        return self.prompt_interval_s if prompts and step.tokens > self.captured_tokens else 0.0
 
 
 class MemoryHabits(SpecRecord):
@@ -87,6 +101,7 @@ class ServingHabits(SpecRecord):
     policy: str = "continuous"  # a name that the serving layer knows
     sequences: int = Field(default=256, ge=1)  # most in a step
     prefix_cache: bool = False
+    look_every: int = Field(default=1, ge=1)  # generating steps between looks for new requests
     swap: bool = False  # preempted requests go to host memory, where there is some, instead of being computed again
     step_s: Seconds = 0.0  # host time of every step: schedule, inputs, sampled tokens back
     sequence_s: Seconds = 0.0  # and per sequence in it
@@ -98,7 +113,10 @@ class ServingHabits(SpecRecord):
 
 
 class Profile(SpecRecord):
-    """A software stack. Every list refers to operators by the names the graph gives them."""
+    """A software stack. Every list refers to operators by the names the graph gives them.
+
+    A file that ``inherits`` a bundled profile changes only what it names.
+    """
 
     schema_: Literal["ridgeline/profile/v1"] = Field(alias="schema")
     name: str
@@ -110,6 +128,7 @@ class Profile(SpecRecord):
     pad_sequences: Annotated[
         tuple[int, ...], Field(strict=False)
     ] = ()  # captured batch sizes: a step of single tokens is padded to the next
+    merge: Annotated[tuple[Names, ...], Field(strict=False)] = ()  # products of one input with one matrix of weights
     fusion: Annotated[tuple[Names, ...], Field(strict=False)] = ()
     attention: Annotated[tuple[AttentionRule, ...], Field(strict=False, min_length=1)] = (
         AttentionRule(backend="ideal"),
@@ -120,6 +139,8 @@ class Profile(SpecRecord):
     packed_products: Literal["tensor", "cores"] = (
         "tensor"  # where products with packed weights multiply after unpacking
     )
+    expert_exchange: ExpertExchange = "all_to_all"  # under expert parallelism
+    fused_experts: bool = False  # products of experts by a serving stack's kernels, not a framework's grouped ones
     direct_all_reduce: bool = False  # small all-reduces by kernels that write to peers directly
     small_kernels: SmallKernels = SmallKernels()
     memory: MemoryHabits = MemoryHabits()
@@ -175,6 +196,24 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
+def _read(path: Path, heirs: tuple[str, ...] = ()) -> tuple[Node, list[SpecProblem]]:
+    """Return the tree of a file, laid over that of the profile it inherits, and what is wrong with the file itself."""
+    root, problems = read_tree(path)
+    if root is None:
+        raise SpecError(problems)
+    if not isinstance(root.value, dict) or "inherits" not in root.value:
+        return root, problems
+    members = dict(root.value)
+    name = members.pop("inherits")
+    if not isinstance(name.value, str) or name.value not in profile_names() or name.value in heirs:
+        known = ", ".join(profile_names())
+        raise SpecError(
+            [SpecProblem(*name.place, "inherits", f"expected a bundled profile other than itself: {known}")]
+        )
+    base, _ = _read(_FOLDER / f"{name.value}.yaml", (*heirs, path.stem))
+    return merge(base, Node(members, root.place)), problems
+
+
 def load_profile(name_or_path: str, overrides: Sequence[str] = ()) -> Profile:
     """Load a bundled profile by name, or a YAML file by path.
 
@@ -195,9 +234,7 @@ def load_profile(name_or_path: str, overrides: Sequence[str] = ()) -> Profile:
     path = Path(name_or_path)
     if not ("/" in name_or_path or "\\" in name_or_path or path.suffix in (".yaml", ".yml")):
         path = _FOLDER / f"{match_name(name_or_path, profile_names(), 'profile')}.yaml"
-    root, problems = read_tree(path)
-    if root is None:
-        raise SpecError(problems)
+    root, problems = _read(path)
     tree, more = annotate(root)
     if overrides:
         tree = apply_overrides(tree, overrides, Profile)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwmodels.device import Cost
 from hwmodels.system import System
@@ -122,6 +122,7 @@ def plan_step(
     interleave: int = 1,
 ) -> StepPlan:
     """Return the kernels of a step; parameters as of :func:`run_step`, which takes ``interleave`` of the system."""
+    parallel = replace(parallel, expert_exchange=profile.expert_exchange)
     share = step.split(parallel.dp)
     slots = _micro_batches(share, parallel)
     micro = share.split(slots)

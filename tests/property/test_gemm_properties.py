@@ -103,7 +103,7 @@ def test_grouped_products(active: float, mean: float, n: float, k: float, skew: 
 
     def cost(gpu: GpuParams = GPU, peak: float = 1.0, count: float = active) -> KernelTime:
         rows = count * mean
-        return grouped_gemm_kernel(rows, count, most, n, k, 2.0, 2.0, 2.0, 4096.0 * peak, mma, 0.0, gpu, c)
+        return grouped_gemm_kernel(rows, count, most, n, k, 2.0, 2.0, 2.0, 4096.0 * peak, mma, 0.0, 0.0, gpu, c)
 
     base = cost()
     assert all(math.isfinite(x) and x >= 0.0 for x in base)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from simulator.core.errors import SpecError
 from simulator.engine.fusion import fuse, fuse_block
 from simulator.engine.lowering import lower
 from simulator.engine.profile import Profile, load_profile, profile_names
@@ -301,3 +302,56 @@ def test_prefill_within_a_budget_conserves_tokens_and_pairs(budget, count, new, 
 
     total = sum(times * sum(causal_pairs(g) for g in step.groups) for step, times in steps)
     assert total == count * (new * cached + new * (new + 1) // 2)
+
+
+# --- products merged, launches of steps with prompts
+
+
+def test_products_of_one_input_become_one() -> None:
+    step = Step.of((4, 1, 100))
+    apart = lower(build_graph(load_model("deepseek-v3"), step, BF16), step, profile())
+    together = lower(build_graph(load_model("deepseek-v3"), step, BF16), step, profile(merge=[["q_down", "kv_down"]]))
+    products = {k.kernel.operator.name: k.kernel.operator for k in apart if k.block == "layer1"}
+    merged = next(k.kernel.operator for k in together if k.block == "layer1" and k.kernel.operator.name == "q_down")
+    assert not any(k.kernel.operator.name == "kv_down" for k in together)
+    assert merged.n == products["q_down"].n + products["kv_down"].n
+    assert merged.flops == products["q_down"].flops + products["kv_down"].flops
+    # The input is read once.
+    assert sum(t.size_B for t in merged.tensors) == pytest.approx(
+        sum(t.size_B for name in ("q_down", "kv_down") for t in products[name].tensors)
+        - sum(t.size_B for t in products["kv_down"].tensors if t.role is Role.INPUT)
+    )
+
+
+def test_products_of_other_inputs_stay_apart() -> None:
+    step = Step.of((4, 1, 100))
+    stack = profile(merge=[["q_up", "kv_down"]])
+    names = [k.kernel.operator.name for k in lower(build_graph(load_model("deepseek-v3"), step, BF16), step, stack)]
+    assert "q_up" in names and "kv_down" in names
+
+
+@pytest.mark.parametrize(
+    ("groups", "paid"),
+    [
+        (((8, 1, 500),), False),  # captured
+        (((1, 400, 0),), False),  # no more tokens than are captured, too
+        (((1, 600, 0),), True),
+        (((1, 600, 0), (8, 1, 500)), True),
+        (((300, 5, 500, 5),), False),  # drafted tokens, not prompts
+    ],
+)
+def test_steps_with_prompts_are_launched_by_the_host(groups, paid) -> None:
+    step = Step.of(*groups)
+    stack = profile(launch={"prompt_interval": "50 us", "captured_tokens": 512})
+    kernels = lower(build_graph(load_model("llama-3-8b"), step, BF16), step, stack)
+    assert {k.kernel.host_s for k in kernels} == ({50e-6} if paid else {0.0})
+
+
+def test_a_profile_inherits_what_it_does_not_name(tmp_path) -> None:
+    base, heir = load_profile("vllm"), load_profile("vllm-0.19")
+    assert heir.fusion == base.fusion and heir.serving != base.serving
+    for text, expected in (("inherits: nobody", "bundled profile"), ("inherits: [vllm]", "bundled profile")):
+        file = tmp_path / "mine.yaml"
+        file.write_text(f"schema: ridgeline/profile/v1\nname: mine\ndescription: d\nbased_on: b\n{text}\n", "utf-8")
+        with pytest.raises(SpecError, match=expected):
+            load_profile(str(file))

@@ -192,17 +192,17 @@ def test_row_tiles() -> None:
 def test_grouped_times_of_an_h200(
     rows: float, active: float, most: float, n: float, k: float, measured_s: float
 ) -> None:
-    cost = grouped_gemm_kernel(rows, active, most, n, k, 2.0, 2.0, 2.0, 4096.0, MMA, 0.0, H200, HOPPER)
+    cost = grouped_gemm_kernel(rows, active, most, n, k, 2.0, 2.0, 2.0, 4096.0, MMA, 0.0, 0.0, H200, HOPPER)
     assert cost.time_s == pytest.approx(measured_s, rel=0.15)
 
 
 def test_grouped_reads_only_active_experts() -> None:
-    cost = grouped_gemm_kernel(2.0, 2.0, 1.0, 28672.0, 4096.0, 2.0, 2.0, 2.0, 4096.0, MMA, 0.0, H200, HOPPER)
+    cost = grouped_gemm_kernel(2.0, 2.0, 1.0, 28672.0, 4096.0, 2.0, 2.0, 2.0, 4096.0, MMA, 0.0, 0.0, H200, HOPPER)
     assert cost.hbm_read_B == pytest.approx(2.0 * 28672.0 * 4096.0 * 2.0 + 2.0 * 4096.0 * 2.0)
 
 
 def test_every_family_has_coefficients() -> None:
-    for family in ("volta", "turing", "ampere", "ada", "hopper", "blackwell", "cdna"):
+    for family in ("volta", "turing", "ampere", "ada", "hopper", "blackwell", "blackwell-dc", "cdna"):
         c = load_coefficients("gemm", family, GemmCoefficients)
         assert 0.0 < c.efficiency <= 1.0
         assert 0.0 < product(4096.0, 4096.0, 4096.0, c=c).time_s < 1e-3

@@ -37,6 +37,7 @@ DATASHEETS: list[tuple[str, dict[str, float], float, float, float]] = [
     ("h800", {"bf16": 989.4, "fp8": 1978.9, "fp64": 1}, 66.9, 3.35, 700),
     ("h20", {"tf32": 74, "bf16": 148, "fp8": 296, "int8": 296, "fp64": 1}, 39.5, 4.0, 500),
     ("b200", {"tf32": 1125, "bf16": 2250, "fp8": 4500, "fp4": 9000, "int8": 4500, "fp64": 40}, 75, 8.0, 1000),
+    ("b300", {"tf32": 1125, "bf16": 2250, "fp8": 4500, "fp4": 13500, "int8": 187.5, "fp64": 1.25}, 75, 8.0, 1100),
     ("rtx-pro-6000", {"tf32": 251.9, "bf16": 503.8, "fp8": 1007.6, "fp4": 2015.2}, 125, 1.792, 600),
     ("mi300x", {"tf32": 653.7, "bf16": 1307.4, "fp8": 2614.9, "int8": 2614.9, "fp64": 163.4}, 163.4, 5.3, 750),
     ("mi210", {"bf16": 181, "int8": 181, "fp64": 45.3}, 22.6, 1.6, 300),
@@ -60,7 +61,16 @@ def test_every_bundled_gpu_is_checked_against_its_datasheet() -> None:
 
 #: Capacity as sold: memory comes in binary sizes, less what error correction and the driver keep (at most 7 %).
 SOLD_GB = {"t4": 16, "v100-16": 16, "v100": 32, "a100-40": 40, "a100": 80, "a6000": 48, "l40s": 48, "rtx4090": 24}
-SOLD_GB |= {"h100": 80, "h200": 144, "h20": 96, "b200": 192, "mi300x": 192, "mi210": 64, "rtx-pro-6000": 96}
+SOLD_GB |= {
+    "h100": 80,
+    "h200": 144,
+    "h20": 96,
+    "b200": 192,
+    "b300": 288,
+    "mi300x": 192,
+    "mi210": 64,
+    "rtx-pro-6000": 96,
+}
 
 
 @pytest.mark.parametrize("name", SOLD_GB)

@@ -133,6 +133,20 @@ FACTS = {
         (3 * 3 * 7168 * 18432 + 58 * (3 * 7168 * 2048 * 9 + 256 * 7168)) / 61,
         129280,
     ),
+    # 229B by the model card, without the multi-token prediction layers
+    "minimax-m2.5": rounded(229e9, 0.6e9, 62, 3072, 48, 8, 128, 8 * 3 * 3072 * 1536 + 256 * 3072, 200064),
+    # 1T by the model card; 32B active
+    "kimi-k2.5": rounded(
+        1.03e12,
+        0.02e12,
+        61,
+        7168,
+        64,
+        64,
+        192,
+        (3 * 7168 * 18432 + 60 * (3 * 7168 * 2048 * 9 + 384 * 7168)) / 61,
+        163840,
+    ),
     "grok-1": exact(315684820992, 64, 6144, 48, 8, 128, 2 * 3 * 6144 * 32768 + 8 * 6144, 131072),
     "glam-64b-64e": rounded(
         1.2e12, 0.05e12, 64, 8192, 128, 128, 128, (3 * 8192 * 32768 + 2 * 2 * 8192 * 32768 + 64 * 8192) / 2, 256000
@@ -146,6 +160,7 @@ LATENT = {
     "deepseek-v2-lite": (None, 512, 128, 64, 128),
     "deepseek-v2": (1536, 512, 128, 64, 128),
     "deepseek-v3": (1536, 512, 128, 64, 128),
+    "kimi-k2.5": (1536, 512, 128, 64, 128),
 }
 
 #: KV bytes per token at 16 bits, from papers and from multiplying out by hand.
@@ -153,6 +168,7 @@ KV_B = {
     "llama-3-8b": 131072,  # 32 x 2 x 8 x 128 x 2
     "llama-2-7b": 524288,  # 32 x 2 x 4096 x 2
     "opt-13b": 819200,  # 800 KB: Kwon et al. 2023, section 3
+    "minimax-m2.5": 253952,  # 62 x 2 x 8 x 128 x 2; the model card says 240 GB for a million tokens
     "deepseek-v3": 70272,  # 61 x (512 + 64) x 2
     "deepseek-v2": 69120,
     "qwen2.5-7b": 57344,
@@ -172,6 +188,8 @@ ACTIVE = {
     "qwen1.5-moe-a2.7b": (2.7e9, 0.05e9, False),
     "deepseek-v2": (21e9, 0.5e9, False),  # arXiv 2405.04434
     "deepseek-v3": (37552282624, 14848, False),  # the tensor list; the correction biases may or may not be counted
+    "minimax-m2.5": (10.5e9, 0.6e9, False),  # the model card: 10B
+    "kimi-k2.5": (32.5e9, 0.6e9, False),  # the model card: 32B
     "gpt-oss-20b": (3.61e9, 0.005e9, True),  # arXiv 2508.10925, table 1: unembedding counted, embedding not
     "gpt-oss-120b": (5.13e9, 0.005e9, True),
     "glam-64b-64e": (96.6e9, 0.05e9, False),  # arXiv 2112.06905, table 4
@@ -324,6 +342,8 @@ def test_windows_and_groups():
 
 def test_published_formats():
     assert load_model("deepseek-v3").weight_format == "fp8-block"
+    kimi = load_model("kimi-k2.5")  # experts alone are packed
+    assert (kimi.weight_format, kimi.expert_format) == ("bf16", "int4-g32")
     oss = load_model("gpt-oss-120b")
     assert (oss.weight_format, oss.expert_format) == ("bf16", "mxfp4")
     assert load_model("llama-2-7b").weight_format == "fp16"

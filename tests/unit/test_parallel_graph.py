@@ -208,6 +208,42 @@ def test_expert_parallel_shares_add_up(tp, dp, ep):
     assert finish == ([] if tp == 1 else ["all_gather"] if parallel.expert_tp == 1 else ["all_reduce"])
 
 
+@pytest.mark.parametrize(("tp", "dp", "ep"), [(1, 8, 8), (8, 1, 8), (2, 4, 8), (2, 4, 4), (4, 2, 2)])
+def test_gathered_tokens_are_added_up_on_all_devices(tp, dp, ep):
+    parallel = Parallelism(tp=tp, dp=dp, ep=ep, expert_exchange="gather")
+    of = graph("mixtral-8x7b", Step.of((64, 1, 100)), parallel=parallel, routing=BALANCED)
+    tokens = 64 * dp
+    assert only(of, "experts_up").load.rows * ep == tokens * 2
+    assert only(of, "combine").rows == tokens  # what this device's experts add to each token
+    exchanges = [(op.op, op.world, op.stride, op.message_B) for op, _ in of if getattr(op, "scope", "") == "dp"]
+    size_B = tokens * 4096 * 2
+    assert exchanges == ([] if dp == 1 else [("all_gather", dp, tp, size_B), ("reduce_scatter", dp, tp, size_B)])
+    finish = [op.op for op, _ in of if isinstance(op, Collective) and op.name.startswith("feed_forward")]
+    assert finish == ([] if tp == 1 else ["all_reduce"])
+
+
+def test_inputs_of_wide_weights_stay_wide():
+    precision = Precision.of("bf16", "nvfp4", experts="nvfp4")
+    of = graph("deepseek-v3", Step.of((64, 1, 100)), precision)
+    layer = next(block for block in of.blocks if block.repeat == 58)
+    formats = {op.name: op.activations.name for op in layer.operators if op.kind in ("gemm", "grouped_gemm")}
+    assert formats["experts_up"] == formats["experts_down"] == "nvfp4"
+    assert formats["q_down"] == formats["out"] == formats["shared_up"] == "bf16"
+    assert [op.name for op in layer.operators if op.name.startswith("quantize")] == [
+        "quantize_h",
+        "quantize_experts_act_out",
+    ]
+
+
+def test_latent_attention_folds_where_that_is_less_work():
+    mixed = graph("deepseek-v3", Step.of((1, 4096, 0), (32, 1, 4096)))
+    layer = next(block for block in mixed.blocks if block.repeat == 58)
+    attention = [op for op in layer.operators if op.kind == "attention"]
+    assert [(op.kv_heads, sum(g.count for g in op.groups)) for op in attention] == [(128, 1), (1, 32)]
+    assert only([(op, 1) for op in layer.operators], "kv_up").m == 4096  # prompts only
+    assert only([(op, 1) for op in layer.operators], "absorb_k").m == 32
+
+
 def test_narrow_activations_are_quantised_once_per_token_and_sent_narrow():
     step = Step.of((64, 1, 100))
     parallel = Parallelism(dp=8, ep=8)

@@ -124,7 +124,7 @@ def test_dense_products_against_limits_of_other_boards(
 
 
 def test_every_family_has_energies() -> None:
-    names = {"ampere", "ada", "blackwell", "cdna", "hopper", "turing", "volta"}
+    names = {"ampere", "ada", "blackwell", "blackwell-dc", "cdna", "hopper", "turing", "volta"}
     assert names <= set(coefficient_families("power"))
 
 

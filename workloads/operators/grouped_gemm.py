@@ -25,6 +25,7 @@ class GroupedGemm:
     source: str = "x"
     target: str = "y"
     bias: bool = False
+    fused: bool = False  # by the kernels of a serving stack, as the execution profile says
     parts: tuple[str, ...] = ()  # operators fused into the kernel, by name
     fused_ops: float = 0.0  # their work on the ordinary cores
     operands: tuple[Tensor, ...] | None = None  # what the fused kernel touches; None: what the product alone does

@@ -72,7 +72,8 @@ def head_operators(site: Site) -> list[Operator]:
     tp = site.parallel.tp
     vocab = math.ceil(model.vocab / tp)
     operators += gather_tokens(site, "head_gather", h, rows)
-    quantise, source = linear_input(site, h, rows, width)
+    weights = site.stream if model.tied_embeddings else site.precision.weights
+    quantise, source = linear_input(site, h, rows, width, weights)
     operators += quantise
     operators.append(
         Gemm(
@@ -80,8 +81,8 @@ def head_operators(site: Site) -> list[Operator]:
             m=rows,
             n=vocab,
             k=width,
-            activations=site.precision.activations,
-            weights=site.stream if model.tied_embeddings else site.precision.weights,
+            activations=site.precision.inputs(weights),
+            weights=weights,
             output=site.stream,
             source=source,
             target="logits",

@@ -6,6 +6,7 @@ from workloads.formats import NumberFormat
 from workloads.model import MoeSpec
 from workloads.moe import ExpertLoad, expert_load
 from workloads.operators import Collective, Gather, Gemm, GroupedGemm, Operator, Role, Tensor, Vector
+from workloads.operators.collective import CollectiveName
 from workloads.transformer.feed_forward import activation, dense_operators
 from workloads.transformer.site import Site, gather_tokens, linear_input, reduce_partial
 
@@ -15,12 +16,15 @@ __all__ = ["expert_operators"]
 def expert_operators(site: Site, spec: MoeSpec) -> list[Operator]:
     """Experts of one layer on the device with the most work; reads ``h``, writes ``branch``.
 
-    Under expert parallelism each device sends the copies of its own tokens to the devices of their experts and gets the
-    results back, which it adds up. Its own are its replica's tokens, shared out over the devices of a tensor-parallel
-    group; where several devices share an expert, each of them must be sent a copy.
+    Under expert parallelism with ``all_to_all`` each device sends the copies of its own tokens to the devices of their
+    experts and gets the results back, which it adds up. Its own are its replica's tokens, shared out over the devices
+    of a tensor-parallel group; where several devices share an expert, each of them must be sent a copy. With ``gather``
+    every device is given the tokens of all replicas, and what its experts add to each of them is summed over all
+    devices: scattered over the replicas, then reduced in a tensor-parallel group as a dense block's partial sums are.
     """
     parallel = site.parallel
     spread = parallel.ep > 1
+    sent = spread and parallel.expert_exchange == "all_to_all"
     moe_tokens = site.tokens * (parallel.dp if spread else 1)  # the tokens of all that share the experts
     load = expert_load(
         moe_tokens,
@@ -31,20 +35,26 @@ def expert_operators(site: Site, spec: MoeSpec) -> list[Operator]:
         capacity_factor=site.routing.capacity_factor,
     )
     width = spec.expert_width // parallel.expert_tp
-    quantise, h = linear_input(site, "h", site.tokens, site.model.hidden)
+    narrow = site.precision.inputs(site.precision.expert_weights)
+    quantise, h = linear_input(site, "h", site.tokens, site.model.hidden, site.precision.expert_weights)
     operators = [*gather_tokens(site, "feed_forward_gather", "h"), *quantise, *_router(site, spec)]
-    copies, routed = load.rows, h
-    if spread:
+    copies, routed, summed = load.rows, h, float(site.tokens)
+    if spread and not sent:
+        summed = float(moe_tokens)
+        operators += _over_replicas(site, "dispatch", "all_gather", narrow, moe_tokens, h)
+    if sent:
         copies, routed = moe_tokens / parallel.ep * spec.top_k, "dispatched"
-        operators.append(_exchange(site, "dispatch", copies, site.precision.activations, h, routed))
+        operators.append(_exchange(site, "dispatch", copies, narrow, h, routed))
     operators.append(_permute(site, load, routed))
     operators += _grouped(site, spec, load, width)
-    if spread:
+    if sent:
         operators.append(_exchange(site, "return", copies, site.stream, "experts_out", "experts_out"))
-    operators.append(_combine(site, spec, copies))
+    operators.append(_combine(site, spec, copies, summed))
+    if spread and not sent:
+        operators += _over_replicas(site, "return", "reduce_scatter", site.stream, moe_tokens, "branch")
     if spec.shared:
-        operators += _shared(site, spec, h)
-    if spread and parallel.expert_tp == 1 and not spec.shared:
+        operators += _shared(site, spec, h if narrow == site.precision.inputs(site.precision.weights) else "h")
+    if sent and parallel.expert_tp == 1 and not spec.shared:
         return operators + _regather(site)
     return operators + reduce_partial(site, "feed_forward_reduce", "branch")
 
@@ -123,9 +133,24 @@ def _exchange(site: Site, name: str, copies: float, fmt: NumberFormat, value: st
     )
 
 
+def _over_replicas(
+    site: Site, name: str, op: CollectiveName, fmt: NumberFormat, tokens: int, value: str
+) -> list[Operator]:
+    """Gather the tokens of all replicas, or scatter their sums back."""
+    parallel = site.parallel
+    if parallel.dp == 1:
+        return []
+    message_B = fmt.total_B(tokens * site.model.hidden)
+    return [
+        Collective(
+            name=name, op=op, message_B=message_B, world=parallel.dp, scope="dp", stride=parallel.tp, value=value
+        )
+    ]
+
+
 def _permute(site: Site, load: ExpertLoad, source: str) -> Gather:
     """Copies of tokens in the order of their experts, in the format that the products read."""
-    size_B = site.precision.activations.total_B(load.rows * site.model.hidden)
+    size_B = site.precision.inputs(site.precision.expert_weights).total_B(load.rows * site.model.hidden)
     return Gather(
         name="permute",
         rows=load.rows,
@@ -145,7 +170,7 @@ def _grouped(site: Site, spec: MoeSpec, load: ExpertLoad, width: int) -> list[Op
         load=load,
         n=width * (2 if spec.gated else 1),
         k=site.model.hidden,
-        activations=p.activations,
+        activations=p.inputs(p.expert_weights),
         weights=p.expert_weights,
         output=site.stream,
         source="rows",
@@ -153,13 +178,13 @@ def _grouped(site: Site, spec: MoeSpec, load: ExpertLoad, width: int) -> list[Op
         bias=spec.bias,
     )
     act = activation(site, "experts_activation", load.rows, width, spec.gated, "experts_up_out", "experts_act_out")
-    requantise, source = linear_input(site, "experts_act_out", load.rows, width)
+    requantise, source = linear_input(site, "experts_act_out", load.rows, width, p.expert_weights)
     down = GroupedGemm(
         name="experts_down",
         load=load,
         n=site.model.hidden,
         k=width,
-        activations=p.activations,
+        activations=p.inputs(p.expert_weights),
         weights=p.expert_weights,
         output=site.stream,
         source=source,
@@ -169,9 +194,10 @@ def _grouped(site: Site, spec: MoeSpec, load: ExpertLoad, width: int) -> list[Op
     return [up, act, *requantise, down]
 
 
-def _combine(site: Site, spec: MoeSpec, copies: float) -> Vector:
-    """Weighted sum of each token's experts, back in token order."""
-    rows = min(copies / spec.top_k, float(site.tokens))
+def _combine(site: Site, spec: MoeSpec, copies: float, tokens: float) -> Vector:
+    """Weighted sum of the experts of each of ``tokens`` tokens, back in token order."""
+    sent = site.parallel.expert_exchange == "all_to_all"
+    rows = min(copies / spec.top_k, tokens) if sent else tokens
     return Vector(
         name="combine",
         rows=rows,

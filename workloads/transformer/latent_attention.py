@@ -1,4 +1,4 @@
-"""Multi-head latent attention (DeepSeek-V2, section 2.1), absorbed or not, whichever needs fewer FLOPs in this step.
+"""Multi-head latent attention (DeepSeek-V2, section 2.1), absorbed or not, whichever needs a sequence fewer FLOPs.
 
 Not absorbed, keys and values of every visible token are expanded from the latent by a product and attended to as
 ordinary heads (prefill). Absorbed, the expansion is folded into query and output so that all heads attend to the latent
@@ -7,21 +7,24 @@ itself, which is shared by all of them and read once (decode).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from workloads.model import AttentionSpec, MlaSpec
 from workloads.operators import KV_CACHE, Attention, Gather, Gemm, KvWrite, Operator, Role, Tensor
+from workloads.step import SequenceGroup, Step
 from workloads.transformer.attention import attention_groups, output_projection, rotary
 from workloads.transformer.site import Site, gather_tokens, linear_input, part_norm
 
 __all__ = ["absorb", "latent_attention_operators"]
 
 
-def absorb(site: Site, spec: AttentionSpec, mla: MlaSpec) -> bool:
-    """Whether folding the expansion into the query costs fewer FLOPs than expanding the cache."""
-    pairs = sum(g.count * g.new * (g.cached + (g.new + 1) / 2) for g in site.step.groups)
-    keys = sum(g.count * g.kv_len for g in site.step.groups)
+def absorb(spec: AttentionSpec, mla: MlaSpec, group: SequenceGroup) -> bool:
+    """Whether folding the expansion into the query costs a group of sequences fewer FLOPs than expanding its cache."""
+    tokens = group.count * group.new
+    pairs = tokens * (group.cached + (group.new + 1) / 2)
     per_head_expand = mla.kv_lora_rank * (mla.nope_head_dim + spec.v_head_dim)
-    expanded = keys * per_head_expand + pairs * (spec.head_dim + spec.v_head_dim)
-    absorbed = site.tokens * per_head_expand + pairs * (2 * mla.kv_lora_rank + mla.rope_head_dim)
+    expanded = group.count * group.kv_len * per_head_expand + pairs * (spec.head_dim + spec.v_head_dim)
+    absorbed = tokens * per_head_expand + pairs * (2 * mla.kv_lora_rank + mla.rope_head_dim)
     return absorbed < expanded
 
 
@@ -48,10 +51,12 @@ def latent_attention_operators(site: Site, spec: AttentionSpec) -> list[Operator
             kv=site.precision.kv,
         ),
     ]
-    if absorb(site, spec, mla):
-        operators += _absorbed(site, spec, mla, heads)
-    else:
-        operators += _expanded(site, spec, mla, heads)
+    folded = tuple(group for group in site.step.groups if absorb(spec, mla, group))
+    whole = tuple(group for group in site.step.groups if group not in folded)
+    if whole:
+        operators += _expanded(replace(site, step=Step(whole)), spec, mla, heads)
+    if folded:
+        operators += _absorbed(replace(site, step=Step(folded)), spec, mla, heads)
     return operators + output_projection(site, heads * spec.v_head_dim, spec.out_bias)
 
 
@@ -61,7 +66,7 @@ def _product(site: Site, name: str, k: int, n: int, source: str, target: str, m:
         m=site.tokens if m is None else m,
         n=n,
         k=k,
-        activations=site.precision.activations,
+        activations=site.precision.inputs(site.precision.weights),
         weights=site.precision.weights,
         output=site.stream,
         source=source,

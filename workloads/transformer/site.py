@@ -100,13 +100,15 @@ def part_norm(site: Site, name: str, rows: float, width: int, value: str) -> Vec
     )
 
 
-def linear_input(site: Site, value: str, rows: float, columns: int) -> tuple[list[Operator], str]:
+def linear_input(
+    site: Site, value: str, rows: float, columns: int, weights: NumberFormat | None = None
+) -> tuple[list[Operator], str]:
     """Return what must run before a product reads ``value``, and the name it then reads.
 
     Narrow activations are quantised by an operator of their own (scale, round, clamp: 3 operations an element); a
-    profile may fuse it into its producer.
+    profile may fuse it into its producer. ``weights``: of the product, where these are not the dense ones.
     """
-    act = site.precision.activations
+    act = site.precision.inputs(site.precision.weights if weights is None else weights)
     if act.bits >= 16:
         return [], value
     quantised = f"{value}_q"

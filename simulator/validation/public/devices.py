@@ -34,6 +34,7 @@ _SPECS = {
     "h100_sxm": "h100",
     "h200_sxm": "h200",
     "b200_sxm": "b200",
+    "b300_sxm": "b300",
     "v100_pcie": "v100-pcie",
     "rtx_pro_6000": "rtx-pro-6000",
     "A100-SXM-80GB": "a100",

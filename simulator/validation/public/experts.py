@@ -26,17 +26,21 @@ _FORMATS = {
 }
 
 
-def _grouped(load: ExpertLoad, n: int, k: int, stream: NumberFormat, weights: NumberFormat) -> GroupedGemm:
+def _grouped(
+    load: ExpertLoad, n: int, k: int, stream: NumberFormat, weights: NumberFormat, fused: bool = False
+) -> GroupedGemm:
     bf16 = load_format("bf16")
-    return GroupedGemm(name="experts", load=load, n=n, k=k, activations=stream, weights=weights, output=bf16)
+    return GroupedGemm(
+        name="experts", load=load, n=n, k=k, activations=stream, weights=weights, output=bf16, fused=fused
+    )
 
 
 def _block_s(target: Target, load: ExpertLoad, hidden: int, inter: int, formats: tuple[str, str]) -> float:
-    """Time of both products and the activation between them."""
+    """Time of both products of a serving stack and the activation between them."""
     stream, weights = (load_format(name) for name in formats)
     rows = max(load.rows, 1.0)
-    up = target.kernel(_grouped(load, 2 * inter, hidden, stream, weights)).time_s
-    down = target.kernel(_grouped(load, hidden, inter, stream, weights)).time_s
+    up = target.kernel(_grouped(load, 2 * inter, hidden, stream, weights, fused=True)).time_s
+    down = target.kernel(_grouped(load, hidden, inter, stream, weights, fused=True)).time_s
     between = vector_operator("silu_mul", rows, 2.0 * inter, least_B("silu_mul", rows, 2.0 * inter))
     return up + target.kernel(between).time_s + down
 
@@ -44,7 +48,7 @@ def _block_s(target: Target, load: ExpertLoad, hidden: int, inter: int, formats:
 def expert_block_rows(row: Row, target: Target) -> Iterator[Sample]:
     """Columns device, op, dtype, num_tokens, hidden, inter, topk, n_experts, tp, ep, routing, time_us.
 
-    A whole fused block (vLLM): two grouped products, the activation, and sorting that the model does not count.
+    A whole fused block (vLLM): sorting, two grouped products, the activation, the weighted sum.
     """
     dtype, text = row.text("dtype"), row.text("routing")
     if dtype not in _FORMATS:
