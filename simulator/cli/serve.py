@@ -78,8 +78,12 @@ def _add_scheduler(parser: argparse.ArgumentParser) -> None:
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
     cluster = parser.add_argument_group("cluster")
     cluster.add_argument("--replicas", type=whole_number, metavar="N", help="servers (as many as the hardware holds)")
-    cluster.add_argument("--prefill", metavar="N[@HARDWARE]", help="servers that only do prompts (--set prefill.X=Y)")
-    cluster.add_argument("--decode", metavar="N[@HARDWARE]", help="servers that only generate (--set decode.X=Y)")
+    cluster.add_argument(
+        "--prefill", metavar="N[@HARDWARE][,tp=4,...]", help="servers that only do prompts (--set prefill.X=Y)"
+    )
+    cluster.add_argument(
+        "--decode", metavar="N[@HARDWARE][,tp=4,...]", help="servers that only generate (--set decode.X=Y)"
+    )
     cluster.add_argument("--lend", action="store_true", help="either pool helps the other where that is loaded")
     cluster.add_argument("--overlap-transfer", action="store_true", help="the cache moves while the prompt is computed")
     cluster.add_argument(
@@ -239,8 +243,8 @@ def _deployment(arguments: argparse.Namespace) -> Deployment:
     from simulator.serving.cluster import parse_speculation
     from simulator.serving.serve import Deployment
 
-    prefill, prefill_hardware = _pool("--prefill", arguments.prefill)
-    decode, decode_hardware = _pool("--decode", arguments.decode)
+    prefill, prefill_hardware, prefill_parallel = _pool("--prefill", arguments.prefill)
+    decode, decode_hardware, decode_parallel = _pool("--decode", arguments.decode)
     return Deployment(
         weights=arguments.weights,
         activations=arguments.activations,
@@ -266,6 +270,8 @@ def _deployment(arguments: argparse.Namespace) -> Deployment:
         decode=decode,
         prefill_hardware=prefill_hardware,
         decode_hardware=decode_hardware,
+        prefill_parallel=prefill_parallel,
+        decode_parallel=decode_parallel,
         overlap_transfer=arguments.overlap_transfer,
         lend=arguments.lend,
         router=arguments.router,
@@ -273,15 +279,18 @@ def _deployment(arguments: argparse.Namespace) -> Deployment:
     )
 
 
-def _pool(option: str, text: str | None) -> tuple[int, str | None]:
+def _pool(option: str, text: str | None) -> tuple[int, str | None, dict[str, int]]:
     from simulator.core.errors import InputError
 
     if text is None:
-        return 0, None
-    count, _, hardware = text.partition("@")
-    if not count.isdecimal() or len(count) > 6:
-        raise InputError(f"{option} {text!r}: expected N or N@HARDWARE")
-    return int(count), hardware or None
+        return 0, None, {}
+    place, *degrees = text.split(",")
+    count, _, hardware = place.partition("@")
+    parts = [degree.partition("=") for degree in degrees]
+    numbers = [count, *(number for _, _, number in parts)]
+    if not all(number.isdecimal() and len(number) <= 6 for number in numbers):
+        raise InputError(f"{option} {text!r}: expected N, N@HARDWARE or degrees behind them, as in 2@h200x8,tp=4,dp=2")
+    return int(count), hardware or None, {name: int(number) for name, _, number in parts}
 
 
 def _fault(text: str) -> Fault:

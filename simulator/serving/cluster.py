@@ -142,6 +142,8 @@ class Server:
         device while it is shorter.
     ingest_s, ingest_token_s, stream_s
         From arrival to the queue, and from the step's end to the client.
+    look_every
+        The scheduler looks for new requests after so many generating steps, and after every step with prompts.
     uneven
         Seconds that one standard deviation of the load of its experts adds to a step of so many tokens, drawn per step;
         None: every step takes what is expected of it.
@@ -171,6 +173,7 @@ class Server:
     ingest_token_s: float = 0.0
     stream_s: float = 0.0
     uneven: UnevenCost | None = None
+    look_every: int = 1
     speculation: Speculation | None = None
     queue_limit: int | None = None
     idle_W: float = 0.0
@@ -179,7 +182,14 @@ class Server:
     price_USD: float | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("blocks", 1), ("page_tokens", 1), ("sequences", 1), ("budget", 1), ("host_blocks", 0)):
+        for name, least in (
+            ("blocks", 1),
+            ("look_every", 1),
+            ("page_tokens", 1),
+            ("sequences", 1),
+            ("budget", 1),
+            ("host_blocks", 0),
+        ):
             value = getattr(self, name)
             if value < least:
                 raise InputError(f"{self.name}: {name} must be at least {least}, got {value}")

@@ -154,7 +154,8 @@ def engine_server(
     mean_tokens
         Mean length of the requests, for the size of pages of models with windows.
     policy, sequences, prefix_cache
-        As the profile has them, unless given.
+        As the profile has them, unless given. Sequences and tokens of a step are those of one data-parallel replica:
+        the server has as many times as much.
     blocks
         Pages of the cache; by default what fits.
     host_tier
@@ -186,9 +187,9 @@ def engine_server(
         blocks=blocks,
         page_tokens=profile.memory.page_tokens,
         policy=load_policy(policy or habits.policy),
-        sequences=habits.sequences if sequences is None else sequences,
-        budget=profile.step_tokens or 16384,
-        captured=profile.pad_sequences,
+        sequences=parallel.dp * (habits.sequences if sequences is None else sequences),
+        budget=parallel.dp * (profile.step_tokens or 16384),
+        captured=tuple(parallel.dp * size for size in profile.pad_sequences),
         host_blocks=_host_blocks(system.spec, one_B, parallel.devices) if host_tier else 0,
         host_link=_host_link(system.spec),
         swap=habits.swap or host_tier,
@@ -204,6 +205,7 @@ def engine_server(
         ingest_s=habits.ingest_s,
         ingest_token_s=habits.ingest_token_s,
         stream_s=habits.stream_s,
+        look_every=habits.look_every,
         uneven=uneven_cost(setup, system) if draw_routing else None,
         speculation=speculation,
         idle_W=system.idle_W * parallel.devices,

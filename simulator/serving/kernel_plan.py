@@ -53,6 +53,8 @@ from simulator.serving.layout import (
     LOG_SIZE,
     LOGGED,
     LONE,
+    LOOK_EVERY,
+    LOOKED,
     LOOKED_UP,
     MADE,
     MIXED,
@@ -71,6 +73,7 @@ from simulator.serving.layout import (
     PRIORITY,
     PROMPT_S,
     QUERIES,
+    QUEUED,
     READY,
     RESERVE,
     RUNNING,
@@ -80,6 +83,7 @@ from simulator.serving.layout import (
     SERVERS_AT,
     SESSION,
     SESSION_NODE,
+    SINCE_LOOK,
     SOURCE,
     SOURCE_BLOCKS,
     SOURCE_OWN,
@@ -280,10 +284,12 @@ def admit(n: Integers, y: Floats, server: int, now: float, budget: int, given: i
     """Admit from the queue while there is budget, room in the step and memory; return the tokens given."""
     if n[server + HOLD] and n[server + RUNNING] > 0:
         return 0
+    if n[server + SINCE_LOOK] >= n[server + LOOK_EVERY] or n[server + RUNNING] == 0:
+        y[server + LOOKED], n[server + SINCE_LOOK] = now, 0
     total = 0
     while budget > 0 and n[server + RUNNING] < n[server + SEQUENCES]:
         slot = first_waiting(n, y, server)
-        if slot < 0:
+        if slot < 0 or y[slot + QUEUED] > y[server + LOOKED]:
             break
         new = admit_one(n, y, server, slot, now, budget, given + total)
         if new == 0:
@@ -349,6 +355,7 @@ def plan(n: Integers, y: Floats, server: int, now: float) -> None:
         slot = n[n[server + LIST] + i]
         if n[slot + NEW] > 0 and n[slot + MADE] == 0:
             y[slot + PROMPT_S] += time_s
+    n[server + SINCE_LOOK] += n[server + LOOK_EVERY] if prompts > 0 else 1
     n[server + BUSY] = 1
     y[server + STARTED], y[server + STEP_S], y[server + STEP_J] = now, time_s, energy_J
     y[server + NEXT_AT] = now + time_s

@@ -158,6 +158,8 @@ FINE_PER_OCTAVE = 40
     QUERIES,  # tokens a generating sequence brings to a step: 1, or the draft and one
     OVERLAP,  # layers after which a transfer may start; 0: when the prompt is done
     QUEUE_LIMIT,
+    LOOK_EVERY,  # generating steps from one look for new requests to the next
+    SINCE_LOOK,
     ASYNC,  # 1: the host prepares the next step while the device runs
     FREE,  # blocks
     EVICTABLE,  # blocks of the prefix cache that nobody uses
@@ -189,7 +191,7 @@ FINE_PER_OCTAVE = 40
     SEQUENCE_STEPS,  # sum of the sequences over steps
     PEAK_BLOCKS,
     HEAD,  # of the queues, one per class of priority
-) = range(50)
+) = range(52)
 TAIL = HEAD + PRIORITIES
 # Then seconds, watts and joules.
 (
@@ -217,8 +219,9 @@ TAIL = HEAD + PRIORITIES
     INGEST,  # from arrival to the queue: per request, and per token of its prompt
     INGEST_TOKEN,
     STREAM,  # from the end of a step to the client
+    LOOKED,  # when it last looked for new requests
     SERVER_SIZE,
-) = range(TAIL + PRIORITIES, TAIL + PRIORITIES + 25)
+) = range(TAIL + PRIORITIES, TAIL + PRIORITIES + 26)
 
 # A prefix node: a run of blocks in the prefix cache.
 KEY, RESIDENT, HOSTED, USERS, OLDER, YOUNGER, NODE_SIZE = range(7)

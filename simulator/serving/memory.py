@@ -242,6 +242,7 @@ def _fill_server(memory: Memory, at: int, server: Server) -> None:
         (layout.QUERIES, server.queries),
         (layout.OVERLAP, server.overlap_layers),
         (layout.QUEUE_LIMIT, limit),
+        (layout.LOOK_EVERY, server.look_every),
         (layout.ASYNC, server.async_host),
     ):
         memory.n[at + field] = value

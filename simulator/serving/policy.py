@@ -45,6 +45,17 @@ POLICIES = {
             name="continuous", source="vLLM 0.8 and later (V1 scheduler): running first, then the queue, one budget"
         ),
         Policy(name="prefill-first", source="vLLM before 0.8 (V0 scheduler)", mixed=False, chunked=False),
+        Policy(
+            name="prompts-first",
+            source="SGLang 0.5: prompts before generation, in chunks, not mixed (--enable-mixed-chunk is off)",
+            mixed=False,
+        ),
+        Policy(
+            name="inflight",
+            source="TensorRT-LLM 1.0: whole prompts beside generation, memory kept to the end (GUARANTEED_NO_EVICT)",
+            chunked=False,
+            reserve=True,
+        ),
         Policy(name="sarathi", source="Agrawal et al., OSDI 2024: small chunks beside generation", budget=512),
         Policy(name="orca", source="Yu et al., OSDI 2022, algorithm 1", chunked=False, reserve=True, budget=_UNBOUNDED),
         Policy(

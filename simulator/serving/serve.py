@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ __all__ = ["Deployed", "Deployment", "Load", "Served", "deploy", "report_of", "s
 
 _MOST_INSIDE = 1_000_000  # conversations of a closed loop, as many as tables and queues are sure to hold
 
+_DEGREES = ("tp", "pp", "ep", "dp")
+
 Rows = Callable[["NDArray[np.float64]"], None]
 
 
@@ -41,8 +43,9 @@ class Deployment:
     ----------
     replicas
         Servers that do everything; None: as many as the system holds.
-    prefill, decode, prefill_hardware, decode_hardware
-        Servers that only do prompts, and only generate: phase splitting; on other hardware, where that is given.
+    prefill, decode, prefill_hardware, decode_hardware, prefill_parallel, decode_parallel
+        Servers that only do prompts, and only generate: phase splitting; on other hardware, where that is given, and
+        with degrees (``tp``, ``pp``, ``ep``, ``dp``) of their own, where any is.
     overrides
         Changes of fields, as :func:`simulator.simulate` takes them; ``prefill.`` or ``decode.`` before one keeps it to
         that pool.
@@ -74,6 +77,8 @@ class Deployment:
     decode: int = 0
     prefill_hardware: str | Path | SystemSpec | None = None
     decode_hardware: str | Path | SystemSpec | None = None
+    prefill_parallel: Mapping[str, int] = field(default_factory=dict)
+    decode_parallel: Mapping[str, int] = field(default_factory=dict)
     overlap_transfer: bool = False
     router: str = "shortest-queue"
     spill_tokens: int = 8192
@@ -83,6 +88,9 @@ class Deployment:
     def __post_init__(self) -> None:
         if self.draft is not None and self.speculation is None:
             raise InputError(f"nothing is drafted by {self.draft}: also say how many tokens (--speculate 4:0.7)")
+        for name in (*self.prefill_parallel, *self.decode_parallel):
+            if name not in _DEGREES:
+                raise InputError(f"servers of a phase have no {name!r} of their own, only {', '.join(_DEGREES)}")
         if self.overlap_transfer and not self.prefill:
             raise InputError("the cache is only moved where prompts have servers of their own (--prefill, --decode)")
         if self.lend and not self.prefill:
@@ -172,27 +180,31 @@ def deploy(
     if bool(how.prefill) != bool(how.decode) and not how.replicas:
         raise InputError("phase splitting needs servers for prompts and for generation: give --prefill and --decode")
     setup, spec = _setup(model, hardware, _of_pool(how, "both"))
-    server = _server(setup, spec, how, source)
     replicas = how.replicas
     if replicas is None:
-        replicas = 0 if how.prefill or how.decode else max(spec.ranks // server.devices, 1)
+        replicas = 0 if how.prefill or how.decode else max(spec.ranks // setup.parallel.devices, 1)
     pools, specs = [], []
-    wanted: tuple[tuple[int, str | Path | SystemSpec | None, Role], ...] = (
-        (how.prefill, how.prefill_hardware, "prefill"),
-        (how.decode, how.decode_hardware, "decode"),
-        (replicas, None, "both"),
+    server: Server | None = None
+    wanted: tuple[tuple[int, str | Path | SystemSpec | None, Mapping[str, int], Role], ...] = (
+        (how.prefill, how.prefill_hardware, how.prefill_parallel, "prefill"),
+        (how.decode, how.decode_hardware, how.decode_parallel, "decode"),
+        (replicas, None, {}, "both"),
     )
-    for count, other, role in wanted:
+    for count, other, degrees, role in wanted:
         if count < 0:
             raise InputError(f"{count} servers for {role}: at least 0")
         changed = any(text.startswith(f"{role}.") for text in how.overrides)
         if changed and not count:
             raise InputError(f"--set {role}. changes servers that there are none of: give --{role}")
-        if count:
-            same = other is None and not changed
-            here = (setup, spec) if same else _setup(model, other or hardware, _of_pool(how, role))
-            pools.append(Pool(server if same else _server(*here, how, source), count, role))
-            specs.append(here[1])
+        if count and (other is not None or degrees or changed):
+            own = _of_pool(how if not degrees else _with_degrees(how, degrees), role)
+            own_setup, own_spec = _setup(model, other or hardware, own)
+            pools.append(Pool(_server(own_setup, own_spec, own, source), count, role))
+            specs.append(own_spec)
+        elif count:
+            server = server or _server(setup, spec, how, source)
+            pools.append(Pool(server, count, role))
+            specs.append(spec)
     cluster = Cluster(
         pools=pools,
         router=how.router,
@@ -209,6 +221,10 @@ def _of_pool(how: Deployment, role: Role) -> Deployment:
     others = tuple({"prefill.", "decode."} - {f"{role}."})
     mine = [text for text in how.overrides if not text.startswith(others)]
     return replace(how, overrides=[text.removeprefix(f"{role}.") for text in mine])
+
+
+def _with_degrees(how: Deployment, degrees: Mapping[str, int]) -> Deployment:
+    return replace(how, tp=degrees.get("tp"), pp=degrees.get("pp"), ep=degrees.get("ep"), dp=degrees.get("dp"))
 
 
 def _setup(

@@ -72,6 +72,35 @@ def test_prompts_first_delays_those_that_generate() -> None:
     assert gaps["prefill-first"] > 3.0 * gaps["continuous"]
 
 
+def test_prompts_in_chunks_hold_generation_up_until_they_are_done() -> None:
+    asked = at((0.0, 100, 50), (0.055, 2000, 2))
+    _, rows = serve(Cluster(pools=[Pool(server(policy=POLICIES["prompts-first"]))]), asked)
+    # Four steps of 512 tokens and less in which nobody generates, and the next; bins of gaps are 19 % wide.
+    assert rows[0, layout.R_GAP_MAX] == pytest.approx(5 * STEP_S + 1e-5 * 2000, rel=0.2)
+    _, mixed = serve(Cluster(pools=[Pool(server())]), asked)
+    assert rows[0, layout.R_GAP_MAX] > 3.0 * mixed[0, layout.R_GAP_MAX]
+
+
+def test_promised_memory_lets_nobody_be_preempted() -> None:
+    asked = at(*[(0.0, 64, 100)] * 6)
+    kept, _ = serve(Cluster(pools=[Pool(server(blocks=24, policy=POLICIES["inflight"]))]), asked)
+    taken, _ = serve(Cluster(pools=[Pool(server(blocks=24))]), asked)
+    assert kept.counts[0, layout.PREEMPTIONS] == 0 < taken.counts[0, layout.PREEMPTIONS]
+
+
+def test_a_scheduler_that_looks_seldom_lets_new_requests_wait() -> None:
+    asked = at((0.0, 10, 200), (0.1005, 10, 2))
+    waited = {}
+    for every in (1, 20):
+        _, rows = serve(Cluster(pools=[Pool(server(look_every=every))]), asked)
+        waited[every] = rows[1, layout.R_SCHEDULED] - rows[1, layout.R_QUEUED]
+    assert waited[1] < 1.1 * STEP_S
+    assert 5 * STEP_S < waited[20] <= 21 * STEP_S
+    # An idle server looks at once.
+    _, rows = serve(Cluster(pools=[Pool(server(look_every=20))]), at((0.0, 10, 3), (5.0, 10, 3)))
+    assert rows[1, layout.R_SCHEDULED] == rows[1, layout.R_QUEUED]
+
+
 def test_static_batches_wait_for_their_longest() -> None:
     asked = at((0.0, 10, 2), (0.0, 10, 60), (0.1, 10, 2))
     _, static = serve(Cluster(pools=[Pool(server(policy=POLICIES["static"]))]), asked)
