@@ -25,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most", type=whole_number, metavar="N", help="at most N points of each model, device and engine (all)"
     )
+    parser.add_argument("--worst", type=whole_number, default=0, metavar="K", help="also list the K worst points")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw simulated over measured points (.pdf, .svg, .png)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -32,12 +36,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve again, compare and print; 1 where a limit is missed or nothing could be compared."""
     from simulator.validation.serving.replay import replay_serving
 
+    if arguments.plot is not None:
+        from dse.plots.figure import check_path
+
+        check_path(arguments.plot)
     with ProgressLine() as tell:
         replay = replay_serving(arguments.file, arguments.models, arguments.most, tell)
+    if arguments.plot is not None:
+        from dse.plots.serving import save_points
+
+        save_points(replay, arguments.plot)
     if arguments.json:
         print(json.dumps(replay.to_json(), indent=2, allow_nan=False))
     else:
-        print("\n".join(_lines(replay)))
+        print("\n".join([*_lines(replay), *_worst(replay, arguments.worst)]))
     return 0 if replay.ok and (replay.comparisons or replay.families) else 1
 
 
@@ -58,3 +70,14 @@ def _lines(replay: ServingReplay) -> list[str]:
         lines.append(f"not compared: {count} rows: {reason}")
     lines += [f"note: {note}" for note in replay.notes]
     return lines
+
+
+def _worst(replay: ServingReplay, count: int) -> list[str]:
+    """List the points that are furthest off, by the metric that is."""
+    points = sorted(replay.points, key=lambda point: -max(abs(error) for error in point.errors.values()))
+    return [
+        f"line {p.line}: {p.model} on {p.devices} x {p.device}, {p.engine}, {p.concurrency} at once, "
+        f"{p.inputs}:{p.outputs}: TTFT {p.ttft_ms:,.1f} ms measured, {p.simulated_ttft_ms:,.1f} simulated; "
+        f"TPOT {p.tpot_ms:,.2f} and {p.simulated_tpot_ms:,.2f} ms"
+        for p in points[:count]
+    ]

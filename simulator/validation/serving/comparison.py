@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from simulator.core.errors import SpecError, SpecProblem
 from simulator.validation.table import Table, read_table
 
-__all__ = ["Comparison", "ServingReplay", "cell_number", "records"]
+__all__ = ["Comparison", "ServedPoint", "ServingReplay", "cell_number", "records"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,32 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedPoint:
+    """One row of published points: measured and simulated, in milliseconds."""
+
+    line: int  # of the file
+    model: str
+    device: str
+    engine: str
+    devices: int
+    concurrency: int
+    inputs: int
+    outputs: int
+    ttft_ms: float
+    tpot_ms: float
+    simulated_ttft_ms: float
+    simulated_tpot_ms: float
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Relative error of each metric."""
+        return {
+            "TTFT": self.simulated_ttft_ms / self.ttft_ms - 1.0,
+            "TPOT": self.simulated_tpot_ms / self.tpot_ms - 1.0,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServingReplay:
     """A file compared.
 
@@ -42,6 +68,8 @@ class ServingReplay:
     ----------
     families
         Mean absolute error, signed error and number of rows by family and metric, with a limit where one is judged.
+    points
+        Every row of published points that was served.
     unusable
         Rows that could not be compared, by reason.
     """
@@ -51,6 +79,7 @@ class ServingReplay:
     rows: int
     comparisons: Sequence[Comparison]
     families: Sequence[Mapping[str, Any]] = ()
+    points: Sequence[ServedPoint] = ()
     unusable: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -81,6 +110,7 @@ class ServingReplay:
                 for c in self.comparisons
             ],
             "families": [dict(family) for family in self.families],
+            "points": [asdict(point) for point in self.points],
             "unusable": dict(self.unusable),
             "notes": list(self.notes),
         }

@@ -8,7 +8,8 @@ from pathlib import Path
 from simulator.core.errors import InputError, SpecError, SpecProblem
 from simulator.validation.serving.comparison import ServingReplay
 from simulator.validation.serving.golden import compare_golden, is_golden_file
-from simulator.validation.serving.points import compare_points, is_point_file
+from simulator.validation.serving.point_table import is_point_file
+from simulator.validation.serving.points import compare_points
 from simulator.validation.serving.vllm_runs import compare_runs, is_run_file
 from simulator.validation.table import read_table
 
