@@ -10,6 +10,9 @@ from workloads.model import ModelSpec
 
 __all__ = ["ExpertExchange", "Parallelism"]
 
+#: How tokens come to experts on other devices, a habit of the software: ``all_to_all`` sends each copy to the device of
+#: its expert and back (DeepEP); ``gather`` gives every device the tokens of all replicas, lets it compute what its
+#: experts add to each, and sums that up (vLLM's default, SGLang, TensorRT-LLM).
 ExpertExchange = Literal["all_to_all", "gather"]
 
 
@@ -20,9 +23,6 @@ class Parallelism:
     ``dp`` splits the sequences over replicas of the attention and dense blocks. With ``ep`` = 1 the experts are split
     like dense blocks, by ``tp``; with ``ep`` > 1 the experts of a layer are spread over ``ep`` of the ``tp * dp``
     devices of a stage (data-parallel attention, expert-parallel experts), each sliced over the ``tp * dp / ep`` left.
-    How tokens come to the experts then is ``expert_exchange``, a habit of the software: ``all_to_all`` sends each copy
-    to the device of its expert and back (DeepEP); ``gather`` gives every device the tokens of all replicas, lets it
-    compute what its experts add to each, and sums that up (vLLM's default, SGLang, TensorRT-LLM).
     """
 
     tp: int = 1
@@ -31,7 +31,6 @@ class Parallelism:
     dp: int = 1
     sequence_parallel: bool = False  # norms on 1/tp of the tokens; all-gather + reduce-scatter instead of all-reduce
     micro_batches: int | None = None  # None: as many as stages, where there are sequences enough
-    expert_exchange: ExpertExchange = "all_to_all"
 
     def __post_init__(self) -> None:
         for field in ("tp", "pp", "ep", "dp"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hwmodels.device import Cost
 from hwmodels.system import System
@@ -122,7 +122,6 @@ def plan_step(
     interleave: int = 1,
 ) -> StepPlan:
     """Return the kernels of a step; parameters as of :func:`run_step`, which takes ``interleave`` of the system."""
-    parallel = replace(parallel, expert_exchange=profile.expert_exchange)
     share = step.split(parallel.dp)
     slots = _micro_batches(share, parallel)
     micro = share.split(slots)
@@ -131,7 +130,10 @@ def plan_step(
     # A replica without sequences waits, unless its devices hold experts that the others need.
     replicas = parallel.dp if parallel.ep > 1 else min(parallel.dp, step.sequences)
     graphs = (
-        build_graph(model, micro, precision, parallel, routing=routing, stage=stage) for stage in range(parallel.pp)
+        build_graph(
+            model, micro, precision, parallel, routing=routing, stage=stage, expert_exchange=profile.expert_exchange
+        )
+        for stage in range(parallel.pp)
     )
     return StepPlan(
         slots=slots,

@@ -163,7 +163,7 @@ def test_a_longer_context_never_makes_a_decode_step_shorter(model, batch, contex
         run_step(model, Step.of((batch, 1, tokens)), precision, device, stack).time_s
         for tokens in (context, context + more)
     )
-    assert long >= short / SETTLED
+    assert long >= short / 1.01  # where the cache is cut into more parts, they may fit the device a little better
 
 
 # --- energy

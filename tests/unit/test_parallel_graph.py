@@ -210,8 +210,9 @@ def test_expert_parallel_shares_add_up(tp, dp, ep):
 
 @pytest.mark.parametrize(("tp", "dp", "ep"), [(1, 8, 8), (8, 1, 8), (2, 4, 8), (2, 4, 4), (4, 2, 2)])
 def test_gathered_tokens_are_added_up_on_all_devices(tp, dp, ep):
-    parallel = Parallelism(tp=tp, dp=dp, ep=ep, expert_exchange="gather")
-    of = graph("mixtral-8x7b", Step.of((64, 1, 100)), parallel=parallel, routing=BALANCED)
+    parallel = Parallelism(tp=tp, dp=dp, ep=ep)
+    step = Step.of((64, 1, 100))
+    of = graph("mixtral-8x7b", step, parallel=parallel, routing=BALANCED, expert_exchange="gather")
     tokens = 64 * dp
     assert only(of, "experts_up").load.rows * ep == tokens * 2
     assert only(of, "combine").rows == tokens  # what this device's experts add to each token

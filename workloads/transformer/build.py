@@ -6,7 +6,7 @@ from workloads.graph import Block, Graph
 from workloads.model import LayerGroup, LayerSpec, ModelSpec
 from workloads.moe import UNIFORM, Routing
 from workloads.operators import Collective, Operator, Transfer
-from workloads.parallel import Parallelism
+from workloads.parallel import ExpertExchange, Parallelism
 from workloads.precision import Precision
 from workloads.step import Step
 from workloads.transformer.attention import attention_operators
@@ -29,6 +29,7 @@ def build_graph(
     *,
     routing: Routing = UNIFORM,
     stage: int = 0,
+    expert_exchange: ExpertExchange = "all_to_all",
 ) -> Graph:
     """Build the operators one device executes in one step.
 
@@ -41,6 +42,8 @@ def build_graph(
         How tokens choose experts.
     stage : int
         Pipeline stage, from 0.
+    expert_exchange : 'all_to_all' or 'gather'
+        How tokens come to experts on other devices.
 
     Returns
     -------
@@ -52,7 +55,9 @@ def build_graph(
     A layer begins with the residual add of the block before, as kernels that fuse it with the norm do. Alike layers are
     stored once, so the very first layer is given such an add too, though nothing precedes it: one of 2 L + 1.
     """
-    site = Site(model=model, step=step, precision=precision, parallel=parallel, routing=routing)
+    site = Site(
+        model=model, step=step, precision=precision, parallel=parallel, routing=routing, expert_exchange=expert_exchange
+    )
     blocks: list[Block] = []
     if stage == 0:
         blocks.append(Block("embedding", 1, tuple(embedding_operators(site))))

@@ -24,7 +24,7 @@ def expert_operators(site: Site, spec: MoeSpec) -> list[Operator]:
     """
     parallel = site.parallel
     spread = parallel.ep > 1
-    sent = spread and parallel.expert_exchange == "all_to_all"
+    sent = spread and site.expert_exchange == "all_to_all"
     moe_tokens = site.tokens * (parallel.dp if spread else 1)  # the tokens of all that share the experts
     load = expert_load(
         moe_tokens,
@@ -196,7 +196,7 @@ def _grouped(site: Site, spec: MoeSpec, load: ExpertLoad, width: int) -> list[Op
 
 def _combine(site: Site, spec: MoeSpec, copies: float, tokens: float) -> Vector:
     """Weighted sum of the experts of each of ``tokens`` tokens, back in token order."""
-    sent = site.parallel.expert_exchange == "all_to_all"
+    sent = site.expert_exchange == "all_to_all"
     rows = min(copies / spec.top_k, tokens) if sent else tokens
     return Vector(
         name="combine",

@@ -10,7 +10,7 @@ from workloads.model import ModelSpec
 from workloads.moe import Routing
 from workloads.operators import Collective, Operator, Role, Tensor, Vector
 from workloads.operators.collective import CollectiveName
-from workloads.parallel import Parallelism
+from workloads.parallel import ExpertExchange, Parallelism
 from workloads.precision import Precision
 from workloads.step import Step
 
@@ -26,6 +26,7 @@ class Site:
     precision: Precision
     parallel: Parallelism
     routing: Routing
+    expert_exchange: ExpertExchange = "all_to_all"
 
     @property
     def tokens(self) -> int:

@@ -176,7 +176,7 @@ def read_point(table: Table, index: int, row: Mapping[str, str]) -> Point:
         concurrency = cells.whole("batch_size") * (cells.whole("attention_dp_size"))
     backend = row["backend"]
     weights, experts, activations = _formats(model, device, row)
-    habits, budget = _launch(backend, model, device, concurrency, cells.whole("isl"))
+    habits, budget = _launch(backend, model, device, pool.dp, concurrency, cells.whole("isl"))
     return Point(
         line=table.lines[index],
         model=model,
@@ -231,7 +231,9 @@ def _formats(model: str, device: str, row: Mapping[str, str]) -> tuple[str | Non
     return weights, None, weights
 
 
-def _launch(backend: str, model: str, device: str, concurrency: int, inputs: int) -> tuple[tuple[str, ...], int | None]:
+def _launch(
+    backend: str, model: str, device: str, dp: int, concurrency: int, inputs: int
+) -> tuple[tuple[str, ...], int | None]:
     """Return profile overrides and the token budget, as the launch scripts of InferenceMAX set them.
 
     Prompts are random and prefix caches off in all of them.
@@ -242,6 +244,8 @@ def _launch(backend: str, model: str, device: str, concurrency: int, inputs: int
         if device.startswith("b"):
             habits.append(f"profile.serving.look_every={30 if concurrency >= 16 else 10}")  # --scheduler-recv-interval
         budget = 32768  # --chunked-prefill-size
+    if backend == "trtllm" and model == "deepseek-v3" and dp > 1:
+        habits.append("profile.serving.look_every=60")  # attention_dp_config.timeout_iters: prompts wait for each other
     if backend == "trtllm" and model == "deepseek-v3":
         budget = inputs + 256 + 64  # --max_num_tokens: requests at once, one prompt and a margin
     if backend == "trtllm" and model.startswith("gpt-oss"):
