@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMBERS", "Point", "Pool", "is_point_file", "read_point"]
 
+_SEQUENCES = 512
+
 NUMBERS = ("isl", "osl", "batch_size", "tp_size", "ttft_ms", "tpot_ms")
 
 #: Checkpoints of the same dimensions as a bundled model.
@@ -89,6 +91,11 @@ class Point:
         return sum(pool.servers * pool.devices for pool in (self.pool, self.prefill) if pool is not None)
 
     @property
+    def sequences(self) -> int:
+        """Most sequences of a step, of one data-parallel replica: a power of two that holds them all."""
+        return _SEQUENCES if self.concurrency <= _SEQUENCES * self.pool.dp else 2 * _SEQUENCES
+
+    @property
     def server(self) -> tuple[object, ...]:
         """What must be equal for two points to share servers."""
         return (
@@ -102,7 +109,7 @@ class Point:
                 self.kv,
                 self.overrides,
             ),
-            *(self.pool, self.prefill, self.budget),
+            *(self.pool, self.prefill, self.budget, self.sequences),
         )
 
 

@@ -29,7 +29,6 @@ LIMITS = {"TTFT": 0.35, "TPOT": 0.15}
 _ROUNDS = 10  # requests for each place of the closed loop
 _SHORTEST = 0.8
 _LONGEST = ShapedLengths(Distribution(8192, 16384), Distribution(1024, 8192))  # what step-time tables cover
-_SEQUENCES = 512
 _NODE = 8  # devices
 _ROUTING = "power:1.01"
 _FULL = 0.98  # share of memory to fill where a profile's leaves no room: the launch's is not recorded
@@ -146,7 +145,7 @@ def _deploy(point: Point) -> Deployed:
         overrides=point.overrides,
         routing=_ROUTING,
         budget=point.budget,
-        sequences=_SEQUENCES,
+        sequences=point.sequences,
         tp=point.pool.tp,
         dp=point.pool.dp,
         ep=point.pool.ep,
