@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_scheduler(parser: argparse.ArgumentParser) -> None:
     scheduler = parser.add_argument_group("scheduler (as the profile has it)")
-    scheduler.add_argument("--policy", metavar="P", help="continuous, prefill-first, sarathi, orca or static")
+    scheduler.add_argument(
+        "--policy", metavar="P", help="continuous, prefill-first, prompts-first, inflight, sarathi, orca or static"
+    )
     scheduler.add_argument("--sequences", type=whole_number, metavar="N", help="most sequences of a step")
     scheduler.add_argument("--budget", type=whole_number, metavar="N", help="most tokens of a step")
     scheduler.add_argument("--prefix-cache", action=argparse.BooleanOptionalAction, help="keep prefixes")
@@ -146,7 +148,7 @@ def _serve(arguments: argparse.Namespace, deployed: Deployed, load: Load) -> Ser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve and print; 1 where the SLO is missed or a request was turned away."""
+    """Serve and print; 1 where the SLO is missed, or a request was turned away or never finished."""
     from simulator.serving.output import check_output, write_steps
     from simulator.serving.serve import deploy
 
@@ -179,8 +181,9 @@ def run(arguments: argparse.Namespace) -> int:
         from simulator.serving.text import serve_text
 
         print(serve_text(served.report))
-    ok = served.report.meets_slo or not served.report.slo.stated
-    return 0 if ok and not served.report.requests["rejected"] else 1
+    report = served.report
+    ok = report.meets_slo or not report.slo.stated
+    return 0 if ok and not report.requests["rejected"] and not report.requests["unfinished"] else 1
 
 
 def _check_engine(arguments: argparse.Namespace) -> None:
@@ -290,7 +293,10 @@ def _pool(option: str, text: str | None) -> tuple[int, str | None, dict[str, int
     numbers = [count, *(number for _, _, number in parts)]
     if not all(number.isdecimal() and len(number) <= 6 for number in numbers):
         raise InputError(f"{option} {text!r}: expected N, N@HARDWARE or degrees behind them, as in 2@h200x8,tp=4,dp=2")
-    return int(count), hardware or None, {name: int(number) for name, _, number in parts}
+    own = {name: int(number) for name, _, number in parts}
+    if len(own) < len(parts):
+        raise InputError(f"{option} {text!r}: give each degree once")
+    return int(count), hardware or None, own
 
 
 def _fault(text: str) -> Fault:

@@ -196,7 +196,7 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
-def _read(path: Path, heirs: tuple[str, ...] = ()) -> tuple[Node, list[SpecProblem]]:
+def _read(path: Path, heirs: tuple[Path, ...] = ()) -> tuple[Node, list[SpecProblem]]:
     """Return the tree of a file, laid over that of the profile it inherits, and what is wrong with the file itself."""
     root, problems = read_tree(path)
     if root is None:
@@ -205,13 +205,14 @@ def _read(path: Path, heirs: tuple[str, ...] = ()) -> tuple[Node, list[SpecProbl
         return root, problems
     members = dict(root.value)
     name = members.pop("inherits")
-    if not isinstance(name.value, str) or name.value not in profile_names() or name.value in heirs:
+    base = _FOLDER / f"{name.value}.yaml"
+    if not isinstance(name.value, str) or name.value not in profile_names() or base in (path, *heirs):
         known = ", ".join(profile_names())
         raise SpecError(
             [SpecProblem(*name.place, "inherits", f"expected a bundled profile other than itself: {known}")]
         )
-    base, _ = _read(_FOLDER / f"{name.value}.yaml", (*heirs, path.stem))
-    return merge(base, Node(members, root.place)), problems
+    inherited, _ = _read(base, (*heirs, path))
+    return merge(inherited, Node(members, root.place)), problems
 
 
 def load_profile(name_or_path: str, overrides: Sequence[str] = ()) -> Profile:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from simulator.core.errors import InputError
 from simulator.serving import layout
 from simulator.serving.lengths import Lengths
-from simulator.serving.requests import LARGEST_TOKENS, Requests, as_requests, check_seed
+from simulator.serving.requests import LARGEST_TOKENS, Requests, as_requests, check_rate, check_seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,8 +77,7 @@ class Stream:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.rate > 0.0:
-            raise InputError(f"the rate must be above 0 requests per second, got {self.rate:g}")
+        check_rate(self.rate)
         if not 0.0 <= self.burstiness <= 100.0:
             raise InputError(f"burstiness must be between 0 and 100, got {self.burstiness:g}")
         if not 1 <= self.count <= _MOST_REQUESTS:

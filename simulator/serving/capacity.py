@@ -13,6 +13,7 @@ __all__ = ["Capacity", "Seen", "find_capacity", "is_hopeless", "wilson_interval"
 
 _Z95 = 1.959964  # normal quantile of 97.5 %
 _DOUBLINGS = 40
+_HIGHEST_START = 1e9  # requests per second
 
 
 class Seen(NamedTuple):
@@ -104,8 +105,8 @@ def find_capacity(
     precision
         Relative width at which the bisection ends.
     """
-    if not (start > 0.0 and math.isfinite(start)):
-        raise InputError(f"the search must begin at a rate above 0, got {start:g}")
+    if not 0.0 < start <= _HIGHEST_START:
+        raise InputError(f"the search must begin above 0 and at most at {_HIGHEST_START:g} requests/s, got {start:g}")
     trials: dict[float, Trial] = {}
 
     def holds(rate: float) -> bool:

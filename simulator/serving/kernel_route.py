@@ -12,11 +12,14 @@ from simulator.serving.layout import (
     EVICTABLE,
     FEWEST_TOKENS,
     FREE,
+    INPUT,
     LEAST_KV,
     LENDS,
     MOVED,
+    OUTPUT,
     PAGE,
     PENDING,
+    QUERIES,
     ROLE,
     ROUND_ROBIN,
     ROUTER,
@@ -36,7 +39,7 @@ from simulator.serving.layout import (
     Integers,
 )
 
-__all__ = ["elsewhere", "place_at", "place_request", "route"]
+__all__ = ["elsewhere", "holds", "place_at", "place_request", "route"]
 
 
 @part
@@ -65,12 +68,26 @@ def pool_of(n: Integers, y: Floats, server: int) -> int:
 
 
 @part
+def holds(n: Integers, y: Floats, server: int, slot: int) -> bool:
+    """Whether a server's cache is as large as a request at its end, drafted tokens included.
+
+    Servers for prompts, too: what was generated before a failure is computed there again.
+    """
+    return n[slot + INPUT] + n[slot + OUTPUT] + n[server + QUERIES] <= n[server + CAPACITY] * n[server + PAGE]
+
+
+@part
 def best_of(n: Integers, y: Floats, slot: int, pool: int, lends: int, router: int) -> int:
-    """Return the best server of a pool that runs (``lends``: of those that may leave it); -1 where there is none."""
+    """Return the best server of a pool that runs and holds the request (``lends``: of those that may leave the pool).
+
+    -1 where there is none.
+    """
     best, least = -1, 0.0
     for index in range(n[SERVER_COUNT]):
         server = n[SERVERS_AT] + index * SERVER_SIZE
         if n[server + ROLE] & lends != lends or pool_of(n, y, server) != pool or y[server + SLOW] == 0.0:
+            continue
+        if not holds(n, y, server, slot):
             continue
         here = load(n, y, server, slot, router)
         if best < 0 or here < least:
@@ -79,12 +96,12 @@ def best_of(n: Integers, y: Floats, slot: int, pool: int, lends: int, router: in
 
 
 @part
-def next_in_turn(n: Integers, y: Floats, pool: int) -> int:
-    """Return the next server of a pool that runs."""
+def next_in_turn(n: Integers, y: Floats, slot: int, pool: int) -> int:
+    """Return the next server of a pool that runs and holds the request; -1 where there is none."""
     count = n[SERVER_COUNT]
     for i in range(count):
         server = n[SERVERS_AT] + (n[TURN] + i) % count * SERVER_SIZE
-        if pool_of(n, y, server) == pool and y[server + SLOW] > 0.0:
+        if pool_of(n, y, server) == pool and y[server + SLOW] > 0.0 and holds(n, y, server, slot):
             n[TURN] = (n[TURN] + i + 1) % count
             return server
     return -1
@@ -118,10 +135,10 @@ def route(n: Integers, y: Floats, slot: int, stage: int) -> int:
     that could is down, the first of them keeps the request until it comes back.
     """
     router = n[ROUTER]
-    own = next_in_turn(n, y, stage) if router == ROUND_ROBIN else best_of(n, y, slot, stage, 0, router)
+    own = next_in_turn(n, y, slot, stage) if router == ROUND_ROBIN else best_of(n, y, slot, stage, 0, router)
     if own >= 0 and not loaded(n, y, own, slot, stage):
         return own
-    both = next_in_turn(n, y, 3) if router == ROUND_ROBIN else best_of(n, y, slot, 3, 0, router)
+    both = next_in_turn(n, y, slot, 3) if router == ROUND_ROBIN else best_of(n, y, slot, 3, 0, router)
     if both >= 0 and (own < 0 or helps(n, y, both, own, slot, stage)):
         return both
     if own >= 0:
@@ -132,7 +149,7 @@ def route(n: Integers, y: Floats, slot: int, stage: int) -> int:
         return other
     for index in range(n[SERVER_COUNT]):
         server = n[SERVERS_AT] + index * SERVER_SIZE
-        if n[server + ROLE] & stage:
+        if n[server + ROLE] & stage and holds(n, y, server, slot):
             return server
     return n[SERVERS_AT]
 

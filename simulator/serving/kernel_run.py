@@ -9,7 +9,7 @@ from simulator.serving.kernel_finish import complete, idle_until, write_row
 from simulator.serving.kernel_memory import forget_all, release
 from simulator.serving.kernel_plan import plan, send_back
 from simulator.serving.kernel_queue import dequeue, end_transfer, first_waiting, leave, open_slot, remaining, wake
-from simulator.serving.kernel_route import elsewhere, place_request
+from simulator.serving.kernel_route import elsewhere, holds, place_request
 from simulator.serving.kernel_series import spread
 from simulator.serving.kernel_turns import break_off, ingested, next_turn, take_turns, turns_behind
 from simulator.serving.layout import (
@@ -23,7 +23,6 @@ from simulator.serving.layout import (
     BEHIND,
     BROKEN,
     BUSY,
-    CAPACITY,
     CONCURRENCY,
     DEBUG,
     DONE,
@@ -50,10 +49,8 @@ from simulator.serving.layout import (
     NUMBER,
     OPENED,
     OUTPUT,
-    PAGE,
     PENDING,
     PRIORITIES,
-    QUERIES,
     QUEUE_FULL,
     QUEUE_LIMIT,
     READY,
@@ -94,16 +91,15 @@ def verdict(n: Integers, y: Floats, slot: int) -> int:
     """Return why a request cannot be taken, 0 where it can."""
     if n[slot + INPUT] + n[slot + OUTPUT] > n[MOST_CONTEXT]:
         return TOO_LONG_FOR_MODEL
-    fits = False
+    fits = 0
     room = False
     for index in range(n[SERVER_COUNT]):
         server = n[SERVERS_AT] + index * SERVER_SIZE
-        most = n[slot + INPUT] + n[slot + OUTPUT] + n[server + QUERIES]
-        if (n[server + ROLE] & 2) and (most + n[server + PAGE] - 1) // n[server + PAGE] <= n[server + CAPACITY]:
-            fits = True
-        if (n[server + ROLE] & 1) and n[server + WAITING] < n[server + QUEUE_LIMIT]:
-            room = True
-    if not fits:
+        if holds(n, y, server, slot):
+            fits |= n[server + ROLE] & 3
+            if (n[server + ROLE] & 1) and n[server + WAITING] < n[server + QUEUE_LIMIT]:
+                room = True
+    if fits != 3:
         return TOO_LONG_FOR_MEMORY
     return 0 if room else QUEUE_FULL
 

@@ -134,8 +134,8 @@ def _parse_one(part: str, text: str) -> Distribution:
             if not (1 <= low <= LARGEST_TOKENS and 0.0 < shape <= 5.0):
                 raise InputError(f"{text!r}: a median is 1 to {LARGEST_TOKENS} tokens and sigma above 0 and at most 5")
             return Distribution(low, min(int(low * math.exp(4.0 * shape)), LARGEST_TOKENS), shape)
-        first, _, last = part.partition("-")
-        low, high = int(first), int(last or first)
+        first, dash, last = part.partition("-")
+        low, high = int(first), int(last if dash else first)
     except ValueError:
         raise InputError(f"{text!r}: {_FORM}") from None
     if not 1 <= low <= high <= LARGEST_TOKENS:

@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LARGEST_TOKENS", "Requests", "Source", "as_requests", "check_seed"]
+__all__ = ["LARGEST_TOKENS", "LATEST_S", "Requests", "Source", "as_requests", "check_rate", "check_seed"]
 
 #: More tokens than any model's context: a slip of the pen.
 LARGEST_TOKENS = 1 << 31
+
+#: A time that no trace reaches, far before ``layout.NEVER``.
+LATEST_S = 1e100
+
+_LEAST_RATE = 1e-30  # a billion requests come long before ``LATEST_S``
 
 # Columns of requests, in the order in which memory holds them behind the time of arrival.
 INPUT, OUTPUT, PRIORITY, SESSION, GROUP, GROUP_TOKENS, FOLLOWS = range(7)
@@ -49,6 +54,20 @@ class Source(Protocol):
     @property
     def longest_tokens(self) -> int:
         """The longest request, input and output."""
+
+
+def check_rate(rate: float) -> None:
+    """Refuse a rate that is no number, or so low that nothing ever comes.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    if not rate > 0.0:
+        raise InputError(f"the rate must be above 0 requests per second, got {rate:g}")
+    if rate < _LEAST_RATE:
+        raise InputError(f"the rate must be at least {_LEAST_RATE:g} requests per second, got {rate:g}")
 
 
 def check_seed(seed: int) -> None:
@@ -109,7 +128,7 @@ def _check(arrival_s: NDArray[np.float64], columns: NDArray[np.int64]) -> None:
     falls = np.zeros(arrival_s.size, dtype=bool)
     falls[~follows] = np.diff(arrival_s[~follows], prepend=0.0) < 0.0
     rules = (
-        (~np.isfinite(arrival_s) | (arrival_s < 0.0), "arrives at no time of at least 0"),
+        (~((arrival_s >= 0.0) & (arrival_s <= LATEST_S)), f"arrives at no time from 0 to {LATEST_S:g} s"),
         (falls, "arrives before the one before it"),
         (follows & ((before < 0) | (columns[:, SESSION] != before)), "follows none of its session"),
         (columns[:, INPUT] < 1, "has no input token"),

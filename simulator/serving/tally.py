@@ -23,7 +23,7 @@ METRICS = ("ttft", "tpot", "e2e", "queue")
 
 #: Why requests were turned away, by their status.
 REASONS = {
-    layout.TOO_LONG_FOR_MEMORY: "longer than the cache of any server",
+    layout.TOO_LONG_FOR_MEMORY: "longer than the cache of any server for prompts, or for generation",
     layout.TOO_LONG_FOR_MODEL: "longer than the model's context",
     layout.QUEUE_FULL: "queue full",
 }

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulator.core.errors import InputError, SpecError, SpecProblem
-from simulator.serving.requests import LARGEST_TOKENS, Requests, as_requests
+from simulator.core.errors import SpecError, SpecProblem
+from simulator.serving.requests import LARGEST_TOKENS, LATEST_S, Requests, as_requests, check_rate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,8 +53,7 @@ class Trace:
 
     def at_rate(self, rate: float) -> Trace:
         """Return the trace played so fast that ``rate`` requests come per second on average."""
-        if not rate > 0.0:
-            raise InputError(f"the rate must be above 0 requests per second, got {rate:g}")
+        check_rate(rate)
         arrival_s = self.requests.arrival_s[: self.count]
         return Trace(self.requests, rate * max(float(arrival_s[-1]), 1e-9) / arrival_s.size, self.count)
 
@@ -92,10 +91,7 @@ def read_trace(path: Path) -> Requests:
     values = {}
     for ours, name in columns.items():
         if name is not None:
-            cells = frame[name]
-            if ours == "arrival_s":
-                cells = _seconds(cells)
-            values[ours] = _numbers(file, name, cells, ours, problems)
+            values[ours] = _numbers(file, name, frame[name], ours, problems)
     if problems:
         raise SpecError(problems[:_MOST_PROBLEMS])
     arrival = values.pop("arrival_s")
@@ -118,13 +114,16 @@ def _read(path: Path) -> pd.DataFrame:
             data = stream.read(_LARGEST_FILE_B + 1)
         if len(data) > _LARGEST_FILE_B:
             raise _error(file, 1, "", f"larger than the {_LARGEST_FILE_B // 2**20} MiB that are read: split the trace")
-        return pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False, skipinitialspace=True)
+        frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False, skipinitialspace=True)
     except pd.errors.EmptyDataError:
         raise _error(file, 1, "", "empty: expected a header line with column names, then rows") from None
     except (pd.errors.ParserError, UnicodeDecodeError, ValueError) as error:
         raise _error(file, 1, "", f"not a CSV file: {str(error).splitlines()[0]}") from None
     except OSError as error:
         raise _error(file, 1, "", f"cannot be read: {error.strerror}") from None
+    if not isinstance(frame.index, pd.RangeIndex):  # what there is too much of is taken for names of rows
+        raise _error(file, 2, "", f"the row has more cells than the header, which has {len(frame.columns)}")
+    return frame
 
 
 def _seconds(cells: pd.Series[str]) -> pd.Series[str]:
@@ -134,7 +133,7 @@ def _seconds(cells: pd.Series[str]) -> pd.Series[str]:
     if not len(cells) or not cells.iloc[0][:4].isdigit() or "-" not in cells.iloc[0][:6]:
         return cells
     stamps = pd.to_datetime(cells, errors="coerce", utc=True, format="mixed")
-    return ((stamps - stamps.iloc[0]).dt.total_seconds()).astype(str)
+    return ((stamps - stamps.min()).dt.total_seconds()).astype(str)
 
 
 def _numbers(
@@ -144,10 +143,14 @@ def _numbers(
     import numpy as np
     import pandas as pd
 
-    values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
+    numbers = _seconds(cells) if ours == "arrival_s" else cells
+    values = pd.to_numeric(numbers, errors="coerce").to_numpy(dtype=np.float64)
     finite = np.isfinite(values)
     if ours == "arrival_s":
-        broken, due = ~finite | (values < 0.0), "a time of at least 0 s"
+        broken, due = (
+            ~finite | (values < 0.0) | (values > LATEST_S),
+            f"a time from 0 to {LATEST_S:g} s, or a time stamp",
+        )
     else:
         least = 1 if ours in _NEEDED else -1 if ours in ("session", "group") else 0
         most = 7 if ours == "priority" else LARGEST_TOKENS

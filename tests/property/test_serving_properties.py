@@ -108,6 +108,9 @@ server_settings = st.fixed_dictionaries(
         "queue_limit": st.sampled_from([None, 3]),
         "speculation": st.sampled_from([None, Speculation(3, 0.6), Speculation(7, distribution=(0.2, 0.5, 0.3))]),
         "uneven": st.sampled_from([None, uneven]),
+        "look_every": st.sampled_from([1, 5]),
+        "async_host": st.booleans(),
+        "host_step_s": st.sampled_from([0.0, 0.002]),
     }
 )
 
@@ -170,6 +173,7 @@ def test_turns_wait_for_answers(settings_of, split, seed, longest, concurrency, 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     settings_of=server_settings,
+    others=st.none() | server_settings,
     pools=st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(0, 1)),
     router=st.sampled_from(ROUTERS),
     seed=st.integers(0, 10_000),
@@ -177,12 +181,18 @@ def test_turns_wait_for_answers(settings_of, split, seed, longest, concurrency, 
     faulty=st.booleans(),
     lend=st.booleans(),
 )
-def test_split_phases_and_failures_lose_nothing(settings_of, pools, router, seed, overlap, faulty, lend) -> None:
-    server = Server(name="x", cost=cost, link=Link(1e-3, 1e6), block_B=1000.0, overlap_layers=overlap, **settings_of)
-    roles = zip(pools, ("prefill", "decode", "both"), strict=True)
+def test_split_phases_and_failures_lose_nothing(
+    settings_of, others, pools, router, seed, overlap, faulty, lend
+) -> None:
+    """Pools may differ in everything: a request goes only where there is room for it at its end."""
+    servers = [
+        Server(name="x", cost=cost, link=Link(1e-3, 1e6), block_B=1000.0, overlap_layers=overlap, **each)
+        for each in (settings_of, others or settings_of, settings_of)
+    ]
+    roles = zip(servers, pools, ("prefill", "decode", "both"), strict=True)
     faults = [Fault(0.1, 0, 0.0), Fault(0.2, pools[0], 0.0), Fault(0.25, 0, 1.0), Fault(0.4, pools[0], 3.0)]
     cluster = Cluster(
-        pools=[Pool(server, number, role) for number, role in roles if number],
+        pools=[Pool(server, number, role) for server, number, role in roles if number],
         router=router,
         spill_tokens=200,
         lend=lend,

@@ -350,6 +350,9 @@ def test_steps_with_prompts_are_launched_by_the_host(groups, paid) -> None:
 def test_a_profile_inherits_what_it_does_not_name(tmp_path) -> None:
     base, heir = load_profile("vllm"), load_profile("vllm-0.19")
     assert heir.fusion == base.fusion and heir.serving != base.serving
+    namesake = tmp_path / "vllm.yaml"
+    namesake.write_text("schema: ridgeline/profile/v1\nname: mine\ninherits: vllm-0.19\n", "utf-8")
+    assert load_profile(str(namesake)).serving == heir.serving
     for text, expected in (("inherits: nobody", "bundled profile"), ("inherits: [vllm]", "bundled profile")):
         file = tmp_path / "mine.yaml"
         file.write_text(f"schema: ridgeline/profile/v1\nname: mine\ndescription: d\nbased_on: b\n{text}\n", "utf-8")
