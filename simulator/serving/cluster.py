@@ -195,8 +195,11 @@ class Server:
                 raise InputError(f"{self.name}: {name} must be at least {least}, got {value}")
         if self.sequences > _MOST_SEQUENCES:
             raise InputError(f"{self.name}: a step has at most {_MOST_SEQUENCES} sequences, got {self.sequences}")
-        if self.budget < (1 if self.speculation is None else self.speculation.drafted + 1):
-            raise InputError(f"{self.name}: a budget of {self.budget} tokens is less than one drafted step")
+        if self.budget < self.queries:
+            raise InputError(
+                f"{self.name}: a budget of {self.budget} tokens is less than the {self.queries} that a sequence "
+                "verifies in a step: raise --budget, or draft fewer (--speculate)"
+            )
 
     @property
     def queries(self) -> int:

@@ -26,6 +26,7 @@ __all__ = ["EngineCost", "engine_cost", "engine_server", "kv_room_B", "page_B", 
 
 _WHOLE_DEVICE_B = 1e30
 _LEAST_SURGE = 0.1  # tiles make time a staircase over load: its slope is taken over no less than this to either side
+_OPEN_TOKENS = 16384  # of a step, where the profile names no budget
 _HOST_SHARE = 0.5  # of host memory that is given to the cache where it is used
 
 
@@ -115,7 +116,7 @@ def page_B(setup: Setup, tokens: float) -> float:
 def kv_room_B(setup: Setup, system: System) -> float:
     """Bytes that are left for the cache on one rank beside weights, activations and what the stack keeps."""
     profile = setup.profile
-    tokens = profile.step_tokens or 16384
+    tokens = profile.step_tokens or _OPEN_TOKENS
     residents = Residents(sequences=1, tokens=tokens, new=tokens)
     parts_B = check_memory(setup.model, setup.precision, setup.parallel, residents, _WHOLE_DEVICE_B, profile).parts_B
     pools = pools_of(system)
@@ -178,7 +179,8 @@ def engine_server(
     if blocks < 1:
         raise InputError(
             f"{setup.model.name} leaves {room_B / 1e9:.3g} GB of {system.spec.name} for the cache, less than one page "
-            f"of {one_B / 1e6:.3g} MB; raise --tp, or choose smaller --weights"
+            f"of {one_B / 1e6:.3g} MB, beside weights and steps of {profile.step_tokens or _OPEN_TOKENS} tokens; raise "
+            "--tp, or choose smaller --weights or a smaller --budget"
         )
     cost = engine_cost(setup, system)
     return Server(
@@ -188,7 +190,7 @@ def engine_server(
         page_tokens=profile.memory.page_tokens,
         policy=load_policy(policy or habits.policy),
         sequences=parallel.dp * (habits.sequences if sequences is None else sequences),
-        budget=parallel.dp * (profile.step_tokens or 16384),
+        budget=parallel.dp * (profile.step_tokens or _OPEN_TOKENS),
         captured=tuple(parallel.dp * size for size in profile.pad_sequences),
         host_blocks=_host_blocks(system.spec, one_B, parallel.devices) if host_tier else 0,
         host_link=_host_link(system.spec),

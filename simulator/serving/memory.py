@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from simulator.core.errors import InputError
 from simulator.serving import layout
 from simulator.serving.cluster import ROUTERS, Cluster, Server
+from simulator.serving.tables import Memory, blank
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from simulator.serving.requests import Requests
-    from simulator.serving.surface import Grid
 
     Integers = NDArray[np.int64]
     Floats = NDArray[np.float64]
 
 Word = TypeVar("Word", bound="np.generic")
 
-__all__ = ["ARRIVALS", "Memory", "load_arrivals", "new_memory", "pack", "region", "with_slots", "with_turns"]
+__all__ = ["ARRIVALS", "Memory", "load_arrivals", "new_memory", "region", "with_slots", "with_turns"]
 
 #: Arrivals handed over at a time.
 ARRIVALS = 16384
@@ -30,74 +31,12 @@ _NODES = 16384  # most prefixes that one server remembers
 _ROLES = {"prefill": 1, "decode": 2, "both": 3}
 _UNBOUNDED = 1 << 40
 _FIRST_BIN_S = 1.0 / 16.0
-
-
-class Memory(NamedTuple):
-    """One array of words, seen as whole numbers and as floats."""
-
-    n: Integers
-    y: Floats
-
-
-def _memory(words: int) -> Memory:
-    import numpy as np
-
-    n = np.zeros(words, dtype=np.int64)
-    return Memory(n, n.view(np.float64))
+_MOST_WORDS = 1 << 28  # some hundreds of servers that remember as many prefixes as they may
 
 
 def region(array: NDArray[Word], at: int, rows: int, columns: int) -> NDArray[Word]:
     """Return a table that lies at ``at``; writing to it writes to memory."""
     return array[at : at + rows * columns].reshape(rows, columns)
-
-
-def pack(grid: Grid, shares: tuple[float, ...] | None = None, uneven: tuple[Floats, Floats] | None = None) -> Memory:
-    """Lay step-time tables out.
-
-    Parameters
-    ----------
-    shares
-        Probabilities that a speculative step yields 1, 2, ... tokens; None: always 1.
-    uneven
-        Tokens of a step, and the seconds that one standard deviation of its experts' load adds; None: nothing.
-    """
-    import numpy as np
-
-    tokens, uneven_s = uneven or (np.empty(0), np.empty(0))
-    axes = (
-        (layout.BATCH_SIZE, grid.batch),
-        (layout.CONTEXT_SIZE, grid.context),
-        (layout.PROMPT_SIZE, grid.prompt),
-        (layout.KEYS_SIZE, grid.keys),
-        (layout.FEW_SIZE, grid.few),
-        (layout.CHUNK_SIZE, grid.chunk),
-        (layout.HELD_SIZE, grid.held),
-        (layout.TOKENS_SIZE, tokens),
-    )
-    accepted = np.concatenate([[0.0], np.cumsum(shares or (1.0,))])
-    accepted[-1] = 1.0
-    tables = (
-        (layout.DECODE_AT, grid.decode),
-        (layout.PREFILL_AT, grid.prefill),
-        (layout.FRESH_AT, np.empty(0) if grid.fresh is None else grid.fresh),
-        (layout.SAVING_AT, grid.saving),
-        (layout.ACCEPTED_AT, accepted),
-        (layout.UNEVEN_AT, uneven_s),
-    )
-    total = sum(axis.size for _, axis in axes) + sum(table.size for _, table in tables) + grid.padded.size
-    memory = _memory(layout.TABLE_HEADER + total)
-    at = layout.TABLE_HEADER
-    for field, axis in axes:
-        memory.n[field], memory.n[field + 1] = axis.size, at
-        memory.y[at : at + axis.size] = axis
-        at += axis.size
-    for field, table in tables:
-        memory.n[field] = at if table.size else 0
-        memory.y[at : at + table.size] = table.ravel()
-        at += table.size
-    memory.n[layout.PADDED_SIZE], memory.n[layout.PADDED_AT] = grid.padded.size, at
-    memory.n[at : at + grid.padded.size] = grid.padded
-    return memory
 
 
 def new_memory(cluster: Cluster, kinds: tuple[Server, ...], tables: tuple[Memory, ...], log_steps: int) -> Memory:
@@ -123,7 +62,13 @@ def new_memory(cluster: Cluster, kinds: tuple[Server, ...], tables: tuple[Memory
     places, at = {}, 0
     for name, size in sizes.items():
         places[name], at = at, at + size
-    memory = _memory(at)
+    if at > _MOST_WORDS:
+        raise InputError(
+            f"{len(servers)} servers of {max(s.sequences for s, _ in servers)} sequences take {8 * at / 1e9:.3g} GB "
+            f"for queues, transfers and prefixes, above {8 * _MOST_WORDS / 1e9:.3g} GB: fewer servers (--replicas, "
+            "--prefill, --decode), fewer --sequences, or --no-prefix-cache"
+        )
+    memory = blank(at)
     n = memory.n
     n[layout.SLOTS_AT] = at
     for field, name in (
@@ -206,7 +151,7 @@ def _grown(memory: Memory, size: int, link: int, free: int) -> tuple[Memory, int
     """Return the memory with its end twice as long, and how many free records of ``size`` words there are more."""
     old = memory.n.size
     more = max(old - int(memory.n[layout.SLOTS_AT]), _SLOTS * layout.SLOT_SIZE) // size
-    larger = _memory(old + more * size)
+    larger = blank(old + more * size)
     larger.n[:old] = memory.n
     larger.n[free] = _chain(larger.n, old, more, size, link, int(larger.n[free]))
     return larger, more

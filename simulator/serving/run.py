@@ -14,13 +14,13 @@ from simulator.serving.memory import (
     Memory,
     load_arrivals,
     new_memory,
-    pack,
     region,
     with_slots,
     with_turns,
 )
 from simulator.serving.requests import FOLLOWS, Requests, Source
 from simulator.serving.surface import Limits, StepCost, StepSurface, build_surface, tabulate_uneven
+from simulator.serving.tables import pack
 from workloads.step import Step
 
 if TYPE_CHECKING:

@@ -233,6 +233,8 @@ def _setup(
     """Return what runs on what; copies of the model are servers of their own here, not ranks of one step."""
     overrides = list(how.overrides)
     if how.budget is not None:
+        if how.budget < 1:
+            raise InputError(f"--budget must be at least 1 token a step, got {how.budget}")
         overrides.append(f"profile.step_tokens={how.budget}")
     setup, spec = prepare_setup(
         model,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulator.serving.tables import Grid, pack
 from workloads.step import Step
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 __all__ = [
-    "Grid",
     "Limits",
     "StepCost",
     "StepSurface",
@@ -59,28 +59,6 @@ class SurfaceError:
     mean: float
     p90: float
     largest: float
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Tables of one kind of server; the first axis of each table holds seconds and joules.
-
-    Axes: sequences that generate and their mean context; prompt tokens and the mean keys that each of these sees; and
-    coarser ones of mixed steps, of which ``saving`` holds what they take less than their halves.
-    """
-
-    batch: Floats
-    context: Floats
-    prompt: Floats
-    keys: Floats
-    few: Floats
-    chunk: Floats
-    held: Floats
-    decode: Floats  # (2, batch, context)
-    prefill: Floats  # (2, prompt, keys)
-    fresh: Floats | None  # (2, prompt, keys), where nothing is cached yet; None: as ``prefill``
-    saving: Floats  # (2, held, few, chunk)
-    padded: NDArray[np.int64]  # sequences that a step of so many is run with
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +251,6 @@ def _probe(costed: StepCost, grid: Grid, limits: Limits, seed: int, queries: int
     import numpy as np
 
     from simulator.serving.kernel_cost import lookup_all
-    from simulator.serving.memory import pack
 
     random = np.random.default_rng(seed)
     rows, truths = [], []

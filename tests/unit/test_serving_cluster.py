@@ -158,10 +158,10 @@ def test_prefixes_come_back_from_host_memory() -> None:
 
 
 def test_a_prefix_aware_router_keeps_conversations_together() -> None:
-    source = Stream(lengths=parse_lengths("200:50"), rate=3.0, count=400, turns=6.0, think_s=20.0, seed=2)
+    source = Stream(lengths=parse_lengths("200:50"), rate=3.0, count=200, turns=6.0, think_s=20.0, seed=2)
     hits = {}
     for router in ("round-robin", "prefix-aware"):
-        cluster = Cluster(pools=[Pool(server(prefix_cache=True, blocks=5000), 4)], router=router)
+        cluster = Cluster(pools=[Pool(server(prefix_cache=True, blocks=1500), 4)], router=router)
         _, rows = serve(cluster, source)
         hits[router] = rows[:, layout.R_HITS].sum()
     assert hits["prefix-aware"] > 1.5 * hits["round-robin"]

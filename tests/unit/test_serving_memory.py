@@ -10,7 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from simulator.core.errors import InputError
 from simulator.serving import layout, output
+from simulator.serving.cluster import Cluster, Pool, Server
+from simulator.serving.memory import new_memory
 from simulator.serving.output import COLUMNS, RequestWriter
 
 _RUN = """
@@ -60,3 +63,9 @@ def test_rows_are_written_whole_whatever_pieces_they_come_in(tmp_path: Path, mon
     for name, field, _ in COLUMNS:
         assert table[name].to_pylist() == rows[:, field].tolist()
     assert pq.read_metadata(path).num_row_groups == 6
+
+
+def test_more_servers_than_memory_holds_are_refused() -> None:
+    many = Server(name="x", cost=lambda step: (1.0, 1.0), blocks=100_000, prefix_cache=True)
+    with pytest.raises(InputError, match="4096 servers of 256 sequences take"):
+        new_memory(Cluster(pools=[Pool(many, 4096)]), (many,), (), 0)

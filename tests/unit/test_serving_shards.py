@@ -29,7 +29,13 @@ LOAD = Load(source=Stream(lengths=LENGTHS, rate=30.0, count=400, seed=2), slo=pa
 def deployed() -> Deployed:
     """Five servers with drafts, whose luck depends on the number of the request; some requests are too long."""
     how = Deployment(
-        tp=1, replicas=5, level="roofline", sequences=16, router="round-robin", speculation=Speculation(2, 0.6)
+        tp=1,
+        replicas=5,
+        level="roofline",
+        sequences=16,
+        prefix_cache=False,  # of no use here, and dear to check
+        router="round-robin",
+        speculation=Speculation(2, 0.6),
     )
     ready = deploy("llama-3-8b", "h100", how, LOAD.source)
     cluster = replace(ready.prepared.cluster, max_context=8000)
