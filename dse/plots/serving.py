@@ -127,6 +127,8 @@ def save_points(replay: ServingReplay, path: Path) -> list[Path]:
         raise InputError(
             "only published points are drawn: this file has requests of servers, or none that can be served"
         )
+    from matplotlib import colormaps
+
     models = sorted({point.model for point in replay.points})
     limits = {family["metric"]: family["limit"] for family in replay.families if family["limit"] is not None}
     with paper_style():
@@ -137,7 +139,8 @@ def save_points(replay: ServingReplay, path: Path) -> list[Path]:
                 members = [point for point in replay.points if point.model == model]
                 measured = [getattr(point, metric) for point in members]
                 simulated = [getattr(point, f"simulated_{metric}") for point in members]
-                axes.plot(measured, simulated, MARKERS[index % len(MARKERS)], markersize=2, alpha=0.6, label=model)
+                marker, color = MARKERS[index % len(MARKERS)], colormaps["tab10"](index % 10)
+                axes.plot(measured, simulated, marker, color=color, markersize=2, alpha=0.5, label=model)
                 values += [*measured, *simulated]
             low, high = min(values), max(values)
             axes.plot([low, high], [low, high], color="0.4", linewidth=0.7)

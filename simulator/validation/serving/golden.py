@@ -145,7 +145,7 @@ def _compare(
 def _prepared(scenario: _Scenario, source: Trace, path: Path) -> Prepared:
     """Return the cluster of a scenario."""
     if scenario.measured:
-        cost = splitwise_cost(scenario.model, scenario.measured, scenario.tp, path.parent, by_tokens=True)
+        cost = splitwise_cost(scenario.model, scenario.measured, scenario.tp, path.resolve().parent, by_tokens=True)
         server = Server(
             name=scenario.measured,
             cost=cost,
