@@ -26,7 +26,7 @@ COMMANDS = {
     "serve": "serve a stream of requests on a cluster: latencies, goodput, power, cost, capacity",
     "map": "find the best loop nest of an einsum on a tree of memories",
     "show": "list or show bundled models, hardware, formats and profiles",
-    "schema": "print the JSON Schema of hardware and model files, or of the report",
+    "schema": "print the JSON Schema of hardware, model, profile and sweep files, or of the report",
     "sweep": "explore a design space: fronts, limits, what comes closest",
     "explain": "simulate one point of a sweep again, with its full report",
     "validate": "compare predictions with measurements",

@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="requests or points of servers, or of other serving simulators (CSV)"
     )
-    parser.add_argument("--models", type=Path, metavar="DIR", help="folder of NAME.json configurations")
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR", help="folder of NAME.json configurations, for requests of servers"
+    )
     parser.add_argument(
         "--most", type=whole_number, metavar="N", help="at most N points of each model, device and engine (all)"
     )
@@ -34,8 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve again, compare and print; 1 where a limit is missed or nothing could be compared."""
+    from simulator.core.errors import InputError
     from simulator.validation.serving.replay import replay_serving
 
+    if arguments.worst < 0:
+        raise InputError(f"--worst must be at least 0, got {arguments.worst}")
     if arguments.plot is not None:
         from dse.plots.figure import check_path
 

@@ -1,4 +1,4 @@
-"""``ridgeline schema hardware|model|space|report``."""
+"""``ridgeline schema hardware|model|profile|space|report``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "what",
-        choices=("hardware", "model", "space", "report"),
-        help="hardware: YAML files of devices and systems; model: config.json files; space: sweep files; "
-        "report: what simulate --json prints",
+        choices=("hardware", "model", "profile", "space", "report"),
+        help="hardware: YAML files of devices and systems; model: config.json files; profile: YAML files of "
+        "software stacks; space: sweep files; report: what simulate --json prints",
     )
 
 
@@ -28,6 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
         from workloads.schema import model_schema
 
         schema = model_schema()
+    elif arguments.what == "profile":
+        from simulator.engine.profile import profile_schema
+
+        schema = profile_schema()
     elif arguments.what == "space":
         from dse.space.schema import space_schema
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from simulator.core.specfile import SpecRecord, annotate, apply_overrides, merge
 from workloads.parallel import ExpertExchange
 from workloads.step import SequenceGroup, Step
 
-__all__ = ["Profile", "load_profile", "profile_names"]
+__all__ = ["Profile", "load_profile", "profile_names", "profile_schema"]
 
 _FOLDER = Path(__file__).parent / "profiles"
 _MOST_CHUNKS = 128  # of a prompt that are told apart: 2 million tokens in steps of 16384
@@ -194,6 +194,15 @@ class Profile(SpecRecord):
 def profile_names() -> list[str]:
     """Names of the bundled profiles."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def profile_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a profile file; one that inherits need not be complete."""
+    schema = Profile.model_json_schema()
+    complete = schema.pop("required")
+    schema["properties"]["inherits"] = {"enum": profile_names(), "description": "the bundled profile to start from"}
+    schema["anyOf"] = [{"required": ["inherits"]}, {"required": complete}]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Ridgeline profile"}
 
 
 def _read(path: Path, heirs: tuple[Path, ...] = ()) -> tuple[Node, list[SpecProblem]]:

@@ -64,6 +64,7 @@ class RequestWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        self._path = path
         self._schema = pa.schema([(name, pa.int64() if whole else pa.float64()) for name, _, whole in COLUMNS])
         try:
             self._writer = pq.ParquetWriter(str(path), self._schema)
@@ -81,6 +82,8 @@ class RequestWriter:
         if kind is None:
             self._flush()
         self._writer.close()
+        if kind is not None:
+            self._path.unlink(missing_ok=True)  # part of the requests would look like all of them
 
     def add(self, rows: NDArray[np.float64]) -> None:
         """Take rows of results in; written when there is a row group of them."""

@@ -1,13 +1,17 @@
 """Fusion and lowering: what a software stack makes of a graph. The bytes that go are exactly the intermediates."""
 
 import math
+from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from simulator.core.errors import SpecError
+from simulator.engine import profile as profile_module
 from simulator.engine.fusion import fuse, fuse_block
 from simulator.engine.lowering import lower
-from simulator.engine.profile import Profile, load_profile, profile_names
+from simulator.engine.profile import Profile, load_profile, profile_names, profile_schema
 from workloads.catalog import load_model
 from workloads.graph import Block
 from workloads.operators import Collective, Gather, Gemm, Role, Tensor, Transfer, Vector, role_bytes, total_bytes
@@ -345,6 +349,15 @@ def test_steps_with_prompts_are_launched_by_the_host(groups, paid) -> None:
     stack = profile(launch={"prompt_interval": "50 us", "captured_tokens": 512})
     kernels = lower(build_graph(load_model("llama-3-8b"), step, BF16), step, stack)
     assert {k.kernel.host_s for k in kernels} == ({50e-6} if paid else {0.0})
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_editors_accept_the_bundled_profiles_and_mark_what_loading_refuses(name: str) -> None:
+    validator = jsonschema.Draft202012Validator(profile_schema())
+    text = (Path(profile_module.__file__).parent / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert not list(validator.iter_errors(yaml.safe_load(text)))
+    for wrong in ({"serving": {"look_evry": 5}}, {"launch": {"prompt_interval": 5}}, {"inherits": "nobody"}):
+        assert not validator.is_valid(yaml.safe_load(text) | wrong)
 
 
 def test_a_profile_inherits_what_it_does_not_name(tmp_path) -> None:

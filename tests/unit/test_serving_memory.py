@@ -65,6 +65,14 @@ def test_rows_are_written_whole_whatever_pieces_they_come_in(tmp_path: Path, mon
     assert pq.read_metadata(path).num_row_groups == 6
 
 
+def test_an_interrupted_run_leaves_no_file_that_looks_whole(tmp_path: Path) -> None:
+    path = tmp_path / "requests.parquet"
+    with pytest.raises(KeyboardInterrupt), RequestWriter(path) as writer:
+        writer.add(np.zeros((3, layout.RESULT_SIZE)))
+        raise KeyboardInterrupt
+    assert not path.exists()
+
+
 def test_more_servers_than_memory_holds_are_refused() -> None:
     many = Server(name="x", cost=lambda step: (1.0, 1.0), blocks=100_000, prefix_cache=True)
     with pytest.raises(InputError, match="4096 servers of 256 sequences take"):

@@ -29,7 +29,7 @@ def replay_serving(
     path
         Requests of vLLM runs, serving points, or per-request output of Vidur or Splitwise-sim.
     models_dir
-        Folder of further models.
+        Folder of further models, for requests of servers.
     most
         Points to take of each family.
     progress
@@ -43,6 +43,12 @@ def replay_serving(
     if most is not None and most < 1:
         raise InputError(f"--most must be at least 1, got {most}")
     header = read_table(path).header
+    if models_dir is not None and not is_run_file(header):
+        raise InputError(
+            f"--models {models_dir}: only requests of servers name models of yours; leave it out for {path}"
+        )
+    if most is not None and not is_point_file(header):
+        raise InputError(f"--most {most}: only serving points are left out; every row of {path} is needed")
     if is_run_file(header):
         return compare_runs(path, models_dir)
     if is_point_file(header):
