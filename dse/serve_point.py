@@ -9,7 +9,7 @@ from simulator.serving.arrivals import Stream
 from simulator.serving.capacity import find_capacity
 from simulator.serving.lengths import parse_lengths
 from simulator.serving.report import ServeReport
-from simulator.serving.serve import Deployment, Load, deploy, serve
+from simulator.serving.serve import DEGREES, Deployment, Load, deploy, serve
 from simulator.serving.tally import Slo, parse_slo
 
 __all__ = ["serve_point"]
@@ -34,6 +34,9 @@ def serve_point(arguments: Mapping[str, Any]) -> ServeReport:
     given = dict(arguments)
     model, hardware, asked = given.pop("model"), given.pop("hardware"), dict(given.pop("serve"))
     load = {name: asked.pop(name) for name in _LOAD}
+    for pool in ("prefill", "decode"):
+        degrees = {degree: asked.pop(f"{pool}_{degree}") for degree in DEGREES}
+        asked[f"{pool}_parallel"] = {degree: number for degree, number in degrees.items() if number is not None}
     slo = Slo() if load["slo"] is None else parse_slo(load["slo"])
 
     def source(rate: float) -> Stream:

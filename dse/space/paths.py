@@ -21,6 +21,7 @@ from simulator.core.document import Node, Scalar
 from simulator.core.errors import InputError, RidgelineError, SpecError
 from simulator.core.names import suggest
 from simulator.engine.profile import load_profile
+from simulator.serving.policy import load_policy
 from workloads.catalog import load_model
 from workloads.formats import load_format
 from workloads.moe import load_routing
@@ -36,6 +37,7 @@ _NAMES: Mapping[str, Callable[[str], object]] = {
     "routing": load_routing,
     "prefill_hardware": load_hardware,
     "decode_hardware": load_hardware,
+    "policy": load_policy,
 }
 _RECORDS: Mapping[str, type[BaseModel]] = {"run": RunSpec, "serve": ServeSpec}
 

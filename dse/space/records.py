@@ -57,6 +57,14 @@ class ServeSpec(SpecRecord):
     decode: Whole = 0
     prefill_hardware: str | None = None
     decode_hardware: str | None = None
+    prefill_tp: Degree | None = None  # degrees of one pool: as of the run where none of a pool is given
+    prefill_pp: Degree | None = None
+    prefill_ep: Degree | None = None
+    prefill_dp: Degree | None = None
+    decode_tp: Degree | None = None
+    decode_pp: Degree | None = None
+    decode_ep: Degree | None = None
+    decode_dp: Degree | None = None
     router: str = "shortest-queue"
     lend: bool = False
     overlap_transfer: bool = False

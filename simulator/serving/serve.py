@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Deployed", "Deployment", "Load", "Served", "deploy", "report_of", "serve", "try_rate"]
+__all__ = ["DEGREES", "Deployed", "Deployment", "Load", "Served", "deploy", "report_of", "serve", "try_rate"]
 
 _MOST_INSIDE = 1_000_000  # conversations of a closed loop, as many as tables and queues are sure to hold
 
-_DEGREES = ("tp", "pp", "ep", "dp")
+#: Degrees of parallelism that a pool of servers may have for itself.
+DEGREES = ("tp", "pp", "ep", "dp")
 
 Rows = Callable[["NDArray[np.float64]"], None]
 
@@ -89,8 +90,8 @@ class Deployment:
         if self.draft is not None and self.speculation is None:
             raise InputError(f"nothing is drafted by {self.draft}: also say how many tokens (--speculate 4:0.7)")
         for name in (*self.prefill_parallel, *self.decode_parallel):
-            if name not in _DEGREES:
-                raise InputError(f"servers of a phase have no {name!r} of their own, only {', '.join(_DEGREES)}")
+            if name not in DEGREES:
+                raise InputError(f"servers of a phase have no {name!r} of their own, only {', '.join(DEGREES)}")
         if self.overlap_transfer and not self.prefill:
             raise InputError("the cache is only moved where prompts have servers of their own (--prefill, --decode)")
         if self.lend and not self.prefill:

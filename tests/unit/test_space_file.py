@@ -267,6 +267,7 @@ def test_servers_are_asked_for_by_serve(tmp_path: Path) -> None:
         ("serve.rate: [5", "serve.rait: [5", "no such field (did you mean rate?)"),
         ("ttft_p99_s: min", "ttft_s: min", "no metric is called 'ttft_s'"),
         ("rate: 5,", "rate: -5,", "greater than 0"),
+        ("serve.rate: [5, 50]", "serve.policy: [inflight, fifo]", "unknown policy 'fifo'"),
         ("{rate: 5,", "{find_capacity: true, rate: 5,", "say serve.slo"),
         ("tpot_p99_s, at_most: 50 ms", "limit_W, at_most: 700", "write the unit, as in '700 W'"),
         ('  serve: {rate: 5, requests: 20, lengths: "64:8"}\n', "", "there are no servers: say base.serve"),
@@ -286,6 +287,14 @@ def test_each_design_is_served_at_its_own_highest_rate(tmp_path: Path) -> None:
     assert (shard.metrics["good_share"] >= 0.9).all()
     one, two = shard.metrics["request_rate"]
     assert 1.6 * one < two < 2.4 * one
+
+
+def test_each_pool_has_degrees_of_its_own(tmp_path: Path) -> None:
+    served = SERVED.replace("rate: 5,", "rate: 5, prefill: 1, decode: 1, decode_tp: 1,")
+    served = served.replace("hardware: h200", "hardware: h200x4")
+    space = load(served.replace("  serve.rate: [5, 50]\n", "  serve.prefill_tp: [1, 2]\n"), tmp_path)
+    shard = evaluate_shard(space, np.array([0, 4]))
+    assert shard.metrics["limit_W"].tolist() == [1400.0, 2100.0]
 
 
 @pytest.mark.slow
