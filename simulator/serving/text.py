@@ -36,6 +36,8 @@ def _head(report: ServeReport) -> Iterator[str]:
     yield f"requests        {counts}"
     for reason, count in report.rejected.items():
         yield f"  rejected      {count:,}: {reason}"
+    if report.requests["unfinished"]:
+        yield f"  unfinished    {report.requests['unfinished']:,}: every server that could take them is down (--fault)"
 
 
 def _latency(report: ServeReport) -> Iterator[str]:

@@ -37,6 +37,11 @@ def test_text_says_what_matters(capsys) -> None:
         assert word in text
 
 
+def test_requests_that_no_server_is_left_for_are_told(capsys) -> None:
+    assert main([*SMALL, "--rate", "40", "--fault", "0.5:0:0"]) == 1
+    assert "every server that could take them is down" in capsys.readouterr().out
+
+
 def test_conversations_wait_for_their_answers(tmp_path, capsys) -> None:
     import pandas as pd
 
@@ -141,6 +146,11 @@ def test_a_server_that_fails_loses_nothing(capsys) -> None:
         ["--rate", "1", "--prefill", "1", "--decode", "1", "--set", "decode.power.limits=350 W"],
         ["--rate", "1", "--fault", "1:9:0"],
         ["--rate", "1", "--fault", "soon"],
+        ["--rate", "1e-300"],
+        ["--rate", "1", "--lengths", "5-:3"],
+        ["--rate", "1", "--prefill", "1,tp=1,tp=1", "--decode", "1"],
+        ["--rate", "1", "--budget", "0"],
+        ["--rate", "1", "--replicas", "4096"],
         ["--rate", "1", "--speculate", "0:0.5"],
         ["--rate", "1", "--speculate", "4:7"],
         ["--rate", "1", "--speculate", "4:0.5,0.6"],
