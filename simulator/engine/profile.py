@@ -106,7 +106,6 @@ class ServingHabits(SpecRecord):
     step_s: Seconds = 0.0  # host time of every step: schedule, inputs, sampled tokens back
     sequence_s: Seconds = 0.0  # and per sequence in it
     async_host: bool = False  # the host prepares a step while the device runs the one before
-    prompt_step_s: Seconds = 0.0  # more for a step with prompts: no captured graph, kernels launched one by one
     ingest_s: Seconds = 0.0  # from arrival to the queue, per request
     ingest_token_s: Seconds = 0.0  # and per token of its prompt
     stream_s: Seconds = 0.0  # from a step's end to the client

@@ -137,9 +137,8 @@ class Server:
         To other servers, for the cache of prompts computed here.
     overlap_layers
         The cache leaves layer by layer while the prompt is computed; 0: when it is done.
-    host_step_s, host_sequence_s, host_prompt_s, async_host
-        Host time per step, per sequence in it, and of a step with prompts beyond that: added, or hidden behind the
-        device while it is shorter.
+    host_step_s, host_sequence_s, async_host
+        Host time per step and per sequence in it: added, or hidden behind the device while it is shorter.
     ingest_s, ingest_token_s, stream_s
         From arrival to the queue, and from the step's end to the client.
     look_every
@@ -167,7 +166,6 @@ class Server:
     overlap_layers: int = 0
     host_step_s: float = 0.0
     host_sequence_s: float = 0.0
-    host_prompt_s: float = 0.0
     async_host: bool = False
     ingest_s: float = 0.0
     ingest_token_s: float = 0.0

@@ -202,7 +202,6 @@ def engine_server(
         overlap_layers=sum(group.count for group in setup.model.layers) if overlap_transfer else 0,
         host_step_s=habits.step_s + profile.host_step_s,
         host_sequence_s=habits.sequence_s,
-        host_prompt_s=habits.prompt_step_s,
         async_host=habits.async_host,
         ingest_s=habits.ingest_s,
         ingest_token_s=habits.ingest_token_s,

@@ -23,7 +23,6 @@ from simulator.serving.layout import (
     FRESH_AT,
     HELD_AT,
     HELD_SIZE,
-    HOST_PROMPT,
     HOST_SEQUENCE,
     HOST_STEP,
     IDLE_W,
@@ -234,7 +233,5 @@ def on_server(
     time_s += more_s
     energy_J += y[server + IDLE_W] * more_s
     host_s = y[server + HOST_STEP] + y[server + HOST_SEQUENCE] * sequences
-    if prompt > 0.0:
-        host_s += y[server + HOST_PROMPT]
     time_s = max(time_s, host_s) if n[server + ASYNC] else time_s + host_s
     return time_s * y[server + SLOW], energy_J

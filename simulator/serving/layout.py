@@ -215,13 +215,12 @@ TAIL = HEAD + PRIORITIES
     ENERGY,
     HOST_STEP,
     HOST_SEQUENCE,
-    HOST_PROMPT,
     INGEST,  # from arrival to the queue: per request, and per token of its prompt
     INGEST_TOKEN,
     STREAM,  # from the end of a step to the client
     LOOKED,  # when it last looked for new requests
     SERVER_SIZE,
-) = range(TAIL + PRIORITIES, TAIL + PRIORITIES + 26)
+) = range(TAIL + PRIORITIES, TAIL + PRIORITIES + 25)
 
 # A prefix node: a run of blocks in the prefix cache.
 KEY, RESIDENT, HOSTED, USERS, OLDER, YOUNGER, NODE_SIZE = range(7)

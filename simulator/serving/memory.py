@@ -208,7 +208,6 @@ def _fill_server(memory: Memory, at: int, server: Server) -> None:
         (layout.BLOCK_LINK_B, server.block_B),
         (layout.HOST_STEP, server.host_step_s),
         (layout.HOST_SEQUENCE, server.host_sequence_s),
-        (layout.HOST_PROMPT, server.host_prompt_s),
         (layout.INGEST, server.ingest_s),
         (layout.INGEST_TOKEN, server.ingest_token_s),
         (layout.STREAM, server.stream_s),
