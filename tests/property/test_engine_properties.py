@@ -3,10 +3,11 @@
 import math
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from hwmodels.catalog import load_hardware
+from hwmodels.catalog import load_gpu, load_hardware
+from hwmodels.gpu.model import gpu_model
 from hwmodels.system import build_system
 from simulator.engine.profile import load_profile, profile_names
 from simulator.engine.run import run_step
@@ -146,7 +147,13 @@ def test_the_roofline_is_a_bound(model, step, precision, gpu, stack):
     assert bound <= model_s
 
 
-@QUICK
+def splits_by_rule(stack, gpu):
+    """Whether FlashAttention-2 runs, which cuts the cache by a rule of its own and not by time."""
+    wanted = {rule.backend for rule in stack.attention}
+    return bool(wanted & {"flash2", "flash2_paged"}) or ("flash3" in wanted and not gpu_model(load_gpu(gpu)).has_flash3)
+
+
+@settings(QUICK, max_examples=60)
 @given(
     MODELS,
     st.integers(1, 200),
@@ -158,12 +165,14 @@ def test_the_roofline_is_a_bound(model, step, precision, gpu, stack):
     STACKS,
 )
 def test_a_longer_context_never_makes_a_decode_step_shorter(model, batch, context, more, precision, gpu, level, stack):
+    """FlashAttention-2's split rule does not promise this; the others do."""
+    assume(level == "roofline" or not splits_by_rule(stack, gpu))
     device = system(gpu, level)
     short, long = (
         run_step(model, Step.of((batch, 1, tokens)), precision, device, stack).time_s
         for tokens in (context, context + more)
     )
-    assert long >= short / 1.01  # where the cache is cut into more parts, they may fit the device a little better
+    assert long >= short / SETTLED
 
 
 # --- energy
