@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMBERS", "Point", "Pool", "is_point_file", "read_point"]
 
+#: Step limit of the bundled profiles of SGLang, which is doubled where the load asks for more at once.
 _SEQUENCES = 512
 
 NUMBERS = ("isl", "osl", "batch_size", "tp_size", "ttft_ms", "tpot_ms")
@@ -25,7 +26,6 @@ _SAME = {
     "deepseek-r1": "deepseek-v3",
     "deepseek-v3.1": "deepseek-v3",
     "llama-3.1-8b-instruct": "llama-3.1-8b",
-    "qwen3-235b-a22b": "qwen3-235b-a22b",
 }
 _TAILS = ("-nvfp4", "-fp8")
 _WEIGHTS = {"fp8": "fp8", "fp8_block": "fp8", "nvfp4": "nvfp4", "fp4": "nvfp4", "bf16": "bf16", "bfloat16": "bf16"}
@@ -92,24 +92,25 @@ class Point:
 
     @property
     def sequences(self) -> int:
-        """Most sequences of a step, of one data-parallel replica: a power of two that holds them all."""
+        """Most sequences of a step, of one data-parallel replica; requests beyond twice 512 of them wait."""
         return _SEQUENCES if self.concurrency <= _SEQUENCES * self.pool.dp else 2 * _SEQUENCES
 
     @property
     def server(self) -> tuple[object, ...]:
         """What must be equal for two points to share servers."""
         return (
-            *(
-                self.model,
-                self.device,
-                self.profile,
-                self.weights,
-                self.experts,
-                self.activations,
-                self.kv,
-                self.overrides,
-            ),
-            *(self.pool, self.prefill, self.budget, self.sequences),
+            self.model,
+            self.device,
+            self.profile,
+            self.weights,
+            self.experts,
+            self.activations,
+            self.kv,
+            self.overrides,
+            self.pool,
+            self.prefill,
+            self.budget,
+            self.sequences,
         )
 
 
